@@ -1,0 +1,91 @@
+"""Ray-native pieces that give a plain Ray Tune script logging to a Synapse backend.
+
+The public names are loaded at their first use: importing the package imports neither Ray, nor a
+searcher, nor a server.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ray_synapse.errors import (
+        BackendError,
+        NoRunError,
+        NoSpaceError,
+        NotFoundError,
+        PayloadError,
+        SettingsError,
+        StorageError,
+        SynapseError,
+        TrainableError,
+    )
+    from ray_synapse.names import encode_name
+    from ray_synapse.results.checkpoints import Artifact, resolve_checkpoint
+    from ray_synapse.results.finish import finish
+    from ray_synapse.results.outcome import resolve_trial_id
+    from ray_synapse.run import TrainRun
+    from ray_synapse.start import get_run, init
+    from ray_synapse.trial.trainable import wrap_trainable
+    from ray_synapse.tuning.callback import _TuneTrialsLoggingCallback
+    from ray_synapse.views import show
+
+    SynapseLoggerCallback = _TuneTrialsLoggingCallback
+
+_ERRORS = (
+    *("BackendError", "NoRunError", "NoSpaceError", "NotFoundError", "PayloadError"),
+    *("SettingsError", "StorageError", "SynapseError", "TrainableError"),
+)
+_WHERE = {
+    **dict.fromkeys(_ERRORS, "errors"),
+    "Artifact": "results.checkpoints",
+    "SynapseLoggerCallback": "tuning.callback",
+    "TrainRun": "run",
+    "_TuneTrialsLoggingCallback": "tuning.callback",
+    "encode_name": "names",
+    "finish": "results.finish",
+    "get_run": "start",
+    "init": "start",
+    "resolve_checkpoint": "results.checkpoints",
+    "resolve_trial_id": "results.outcome",
+    "show": "views",
+    "wrap_trainable": "trial.trainable",
+}
+
+__all__ = [
+    "Artifact",
+    "BackendError",
+    "NoRunError",
+    "NoSpaceError",
+    "NotFoundError",
+    "PayloadError",
+    "SettingsError",
+    "StorageError",
+    "SynapseError",
+    "SynapseLoggerCallback",
+    "TrainRun",
+    "TrainableError",
+    "_TuneTrialsLoggingCallback",
+    "__version__",
+    "encode_name",
+    "finish",
+    "get_run",
+    "init",
+    "resolve_checkpoint",
+    "resolve_trial_id",
+    "show",
+    "wrap_trainable",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

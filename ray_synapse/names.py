@@ -1,0 +1,38 @@
+"""How a run's name is written where ``:`` and ``,`` mean something else."""
+
+from ray_synapse.errors import SettingsError
+
+MAX_NAME_CHARS = 200  # a name becomes part of file names, which end at 255 bytes
+
+
+def encode_name(name: str) -> str:
+    """Write a name so that it can stand in a job filter, a folder or a file name.
+
+    ``:`` becomes ``%3A`` and ``,`` becomes ``%2C``: both separate the parts of Synapse's job
+    filter (``GET /jobs/?params=name:...``). Everything else stays as it is.
+
+    Args:
+        name: The name as the user wrote it.
+
+    Returns:
+        The encoded name. Encoding an encoded name changes nothing.
+
+    Raises:
+        SettingsError: The name is no text, empty or blank, or longer than 200 characters.
+    """
+    if not isinstance(name, str):
+        raise SettingsError(
+            f"name: a run's name is text, not {type(name).__name__} ({name!r}). "
+            'Give one such as "digits:lr,width".'
+        )
+    if not name.strip():
+        raise SettingsError(
+            f"name: a run's name must not be empty or blank, but it is {name!r}. "
+            'Give one such as "digits:lr,width".'
+        )
+    if len(name) > MAX_NAME_CHARS:
+        raise SettingsError(
+            f"name: a run's name has at most {MAX_NAME_CHARS} characters, but {name[:40]!r}… has "
+            f"{len(name)}. Shorten it."
+        )
+    return name.strip().replace(":", "%3A").replace(",", "%2C")

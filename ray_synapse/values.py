@@ -1,0 +1,171 @@
+"""Any Python value to a value that JSON can carry; knows no library by import."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from pathlib import PurePath
+from typing import Any
+
+Wire = None | bool | int | float | str | list["Wire"] | dict[str, "Wire"]
+
+MAX_TEXT_CHARS = 2_000  # a cell of a table; longer text is nobody's to read there
+MAX_ITEMS = 200  # of one list or dict: a table's cell again
+MAX_NODES = 20_000  # of one whole value: bounds the time on a huge nested one
+MAX_DEPTH = 20  # deeper nesting is a cycle, or as good as one
+
+
+def to_wire(value: Any, *, max_chars: int = MAX_TEXT_CHARS) -> Wire:
+    """Turn any value into what JSON can carry. Never raises.
+
+    Scalars of numpy and torch become Python's, numbers that are not finite become None, integers
+    stay integers. Mappings (with text as keys), lists, tuples, sets and dataclasses are followed;
+    a callable is given by its name, any other object by its repr. What is too long is cut, and
+    says how long it was.
+
+    Args:
+        value: Anything.
+        max_chars: Longest text that is kept whole, in characters.
+    """
+    return _Converter(max_chars).convert(value, 0)
+
+
+def dumps(value: Wire) -> str:
+    """JSON text without blanks and without NaN, as it goes over the wire."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def as_number(value: Any) -> int | float | None:
+    """The Python number that ``value`` stands for (NaN and infinities too), or None.
+
+    Numbers are Python's, numpy's, Decimal, Fraction and scalar tensors; bool and text are not.
+    """
+    if isinstance(value, bool):
+        return None
+    if type(value) in (int, float):
+        return value  # type: ignore[no-any-return]  # the exact type was just looked at
+    value = _plain_scalar(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, Fraction)):
+        return None
+    return int(value) if isinstance(value, int) else float(value)
+
+
+def is_finite(value: Any) -> bool:
+    """Whether ``value`` is a number, neither NaN nor infinite."""
+    number = as_number(value)
+    return number is not None and math.isfinite(number)
+
+
+def flatten(value: Mapping[Any, Any]) -> dict[str, Any]:
+    """Nested mappings to one level, their keys joined with ``/`` as Tune does.
+
+    An empty mapping inside stays as a value: it says that there was something.
+    """
+    flat: dict[str, Any] = {}
+    _flatten_into(flat, "", value, 0)
+    return flat
+
+
+def _flatten_into(flat: dict[str, Any], prefix: str, value: Mapping[Any, Any], depth: int) -> None:
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(item, Mapping) and item and depth < MAX_DEPTH:
+            _flatten_into(flat, f"{name}/", item, depth + 1)
+        else:
+            flat[name] = item
+
+
+def _plain_scalar(value: Any) -> Any:
+    """Python's scalar for a numpy or torch one (both have ``item``), else the value itself."""
+    if isinstance(value, (Decimal, Fraction, int, float)):
+        return value
+    if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
+        try:
+            return value.item()
+        except Exception:  # e.g. a tensor without data: it is no number then
+            return value
+    return value
+
+
+class _Converter:
+    def __init__(self, max_chars: int) -> None:
+        self._max_chars = max_chars
+        self._nodes_left = MAX_NODES
+
+    def convert(self, value: Any, depth: int) -> Wire:
+        self._nodes_left -= 1
+        if value is None or isinstance(value, bool):
+            return value
+        if type(value) is int:
+            return value if value.bit_length() <= 256 else self._text(f"{value:#x}")
+        if type(value) is str:
+            return self._text(value)
+        if depth > MAX_DEPTH or self._nodes_left < 0:
+            return "…"
+        try:
+            return self._convert(value, depth)
+        except Exception as error:  # somebody's __iter__ or __fspath__ that raises
+            return f"<{type(value).__name__}: {type(error).__name__}>"
+
+    def _convert(self, value: Any, depth: int) -> Wire:
+        if isinstance(value, Enum):
+            return self.convert(value.value, depth + 1)
+        if isinstance(value, str):
+            return self._text(str.__str__(value))
+        if (number := as_number(value)) is not None:
+            return number if math.isfinite(number) else None
+        if isinstance(value, Mapping):
+            return self._mapping(value, depth)
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return self._sequence(list(value), depth)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+            return self._mapping(fields, depth)
+        return self._object(value, depth)
+
+    def _object(self, value: Any, depth: int) -> Wire:
+        if isinstance(value, PurePath):
+            return self._text(str(value))
+        if isinstance(value, (datetime, date, time)):
+            return value.isoformat()
+        if isinstance(value, timedelta):
+            return value.total_seconds()
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return f"<{len(value):,} bytes>"
+        shape = getattr(value, "shape", None)
+        if isinstance(shape, tuple) and callable(getattr(value, "tolist", None)):
+            if math.prod(shape) > MAX_ITEMS:
+                return f"<{type(value).__name__} of shape {tuple(shape)}>"
+            return self.convert(value.tolist(), depth + 1)
+        if callable(value):
+            name = getattr(value, "__qualname__", None) or type(value).__qualname__
+            return self._text(f"{getattr(value, '__module__', '')}.{name}".lstrip("."))
+        return self._text(repr(value))
+
+    def _mapping(self, value: Mapping[Any, Any], depth: int) -> Wire:
+        wire: dict[str, Wire] = {}
+        for key in list(value)[:MAX_ITEMS]:
+            wire[self._key(key)] = self.convert(value[key], depth + 1)
+        if len(value) > MAX_ITEMS:
+            wire["…"] = f"{len(value) - MAX_ITEMS:,} more"
+        return wire
+
+    def _key(self, key: Any) -> str:
+        return self._text(key if isinstance(key, str) else str(to_wire(key)))
+
+    def _sequence(self, value: list[Any], depth: int) -> Wire:
+        wire = [self.convert(item, depth + 1) for item in value[:MAX_ITEMS]]
+        if len(value) > MAX_ITEMS:
+            wire.append(f"… {len(value) - MAX_ITEMS:,} more")
+        return wire
+
+    def _text(self, text: str) -> str:
+        if len(text) > self._max_chars:
+            text = f"{text[: self._max_chars]}… ({len(text):,} characters)"
+        if text.isascii():
+            return text.replace("\x00", "�")  # PostgreSQL's JSON has no NUL
+        return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "�")
