@@ -1,0 +1,1 @@
+"""How a record gets from the process that made it to the run's backend."""
