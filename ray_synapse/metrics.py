@@ -1,0 +1,47 @@
+"""Which keys of a Tune result are the user's own metrics."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray_synapse.values import as_number, flatten
+
+CHECKPOINT_OUTPUT = "checkpoint_output"  # where the trial writes its model: run.checkpoint_output
+CHECKPOINT_SOURCE = "checkpoint_source"  # the folder that Tune's checkpoint is a copy of
+
+# What Tune fills in by itself (ray.tune.result: AUTO_RESULT_KEYS, DEBUG_METRICS and the control
+# keys; a test compares), and what our wrapper adds.
+AUTO_KEYS = frozenset(
+    (
+        *("training_iteration", "timestamp", "time_total_s", "time_this_iter_s", "date"),
+        *("time_since_restore", "timesteps_since_restore", "iterations_since_restore"),
+        *("episodes_total", "timesteps_total", "episodes_this_iter", "timesteps_this_iter"),
+        *("node_ip", "hostname", "pid", "config", "trial_id", "experiment_id", "experiment_tag"),
+        *("done", "should_checkpoint", "checkpoint_dir_name", "trainable_name", "__duplicate__"),
+        *("__trial_info__", CHECKPOINT_SOURCE),
+    )
+)
+
+
+def own_metrics(result: Mapping[str, Any], metric: str | None = None) -> dict[str, Any]:
+    """The result without what Tune fills in, unless that is the metric that is optimized."""
+    return {key: value for key, value in result.items() if key not in AUTO_KEYS or key == metric}
+
+
+def numbers(result: Mapping[str, Any], metric: str | None = None) -> dict[str, int | float]:
+    """The user's numeric metrics by their flattened names, in the order of the result.
+
+    A bool is no metric, unless it is the one that is optimized (Tune takes it as 0 or 1).
+    """
+    found: dict[str, int | float] = {}
+    for key, value in flatten(own_metrics(result, metric)).items():
+        number = int(value) if isinstance(value, bool) and key == metric else as_number(value)
+        if number is not None:
+            found[key] = number
+    return found
+
+
+def lookup(result: Mapping[str, Any], metric: str) -> Any:
+    """The value of a metric by its name, which may be a flattened one; None if it is not there."""
+    if metric in result:
+        return result[metric]
+    return flatten(result).get(metric) if "/" in metric else None

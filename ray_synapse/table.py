@@ -1,0 +1,146 @@
+"""The table of all trials of a sweep. Knows no Ray, no thread and no run."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from ray_synapse.values import Wire, dumps, flatten, to_wire
+
+BASE_COLUMNS = ("trial_id", "status")
+MAX_METRICS = 4  # what the platform's page shows beside the hyperparameters
+MAX_HYPERPARAMETERS = 200  # a config can hold anything; nobody reads more columns
+ENDED = frozenset(("TERMINATED", "ERROR"))
+SAMPLE_ROWS = 50  # of a snapshot are enough to tell its size
+
+
+@dataclass
+class Columns:
+    """The names of the columns, each at the place where it first appeared."""
+
+    hyperparameters: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Row:
+    status: str = "PENDING"
+    ended: str | None = None  # by a hook, which comes before the trial's own status changes
+    config: Mapping[str, Any] | None = None
+    hyperparameters: dict[str, Wire] = field(default_factory=dict)
+    metrics: dict[str, int | float] = field(default_factory=dict)
+
+
+class Table:
+    """Rows by trial id. Columns only ever come at the end; the optimized metric is the first.
+
+    Args:
+        metric: The metric that is optimized, if it is known.
+        columns: The columns of an earlier process of the same sweep.
+    """
+
+    def __init__(self, metric: str | None = None, columns: Columns | None = None) -> None:
+        self.columns = columns or Columns()
+        self.changed = False
+        self._metric = metric
+        if metric is not None and metric not in self.columns.metrics:
+            self.columns.metrics.insert(0, metric)
+        self._rows: dict[str, _Row] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def knows(self, trial_id: str) -> bool:
+        """Whether the trial has a row with its hyperparameters."""
+        row = self._rows.get(trial_id)
+        return row is not None and row.config is not None
+
+    @property
+    def ended(self) -> int:
+        """How many trials have ended."""
+        return sum(row.status in ENDED for row in self._rows.values())
+
+    def set_status(self, trial_id: str, status: str) -> None:
+        """Note a trial's status as Tune shows it; a later one than a hook told of wins."""
+        row = self._row(trial_id)
+        if status not in ENDED and row.ended is not None:
+            status = row.ended
+        if row.status != status:
+            row.status, self.changed = status, True
+
+    def set_ended(self, trial_id: str, status: str | None) -> None:
+        """Note that a trial has ended, or (None) that it was started again."""
+        row = self._row(trial_id)
+        row.ended = status
+        if status is not None:
+            self.set_status(trial_id, status)
+
+    def set_config(self, trial_id: str, config: Mapping[str, Any] | None) -> None:
+        """Note a trial's hyperparameters. The same object again costs nothing."""
+        row = self._row(trial_id)
+        if config is None or config is row.config:
+            return
+        row.config, self.changed = config, True
+        row.hyperparameters = {key: to_wire(value) for key, value in flatten(config).items()}
+        known = self.columns.hyperparameters
+        new = [key for key in row.hyperparameters if key not in known]
+        known.extend(new[: MAX_HYPERPARAMETERS - len(known)])
+
+    def set_metrics(self, trial_id: str, metrics: Mapping[str, int | float]) -> None:
+        """Note a trial's newest metrics, by flattened name. What is missing keeps its value."""
+        row, columns = self._row(trial_id), self.columns.metrics
+        for name in metrics:
+            if len(columns) >= MAX_METRICS:
+                break
+            if name not in columns:
+                columns.append(name)
+        shown = {name: metrics[name] for name in columns if name in metrics}
+        if shown:
+            row.metrics.update(shown)
+            self.changed = True
+
+    def best(self, mode: str | None) -> float | None:
+        """The best of the last values of the metric over the trials that did not fail."""
+        if self._metric is None or mode is None:
+            return None
+        values = [
+            row.metrics[self._metric]
+            for row in self._rows.values()
+            if self._metric in row.metrics and row.status != "ERROR"
+        ]
+        finite = [value for value in values if math.isfinite(value)]
+        return (max(finite) if mode == "max" else min(finite)) if finite else None
+
+    def snapshot(self) -> dict[str, Wire]:
+        """The whole table as the ``data`` of a ``trials`` event, independent of this object."""
+        self.changed = False
+        hyperparameters, metrics = self.columns.hyperparameters, self.columns.metrics
+        trials: dict[str, Wire] = {}
+        for trial_id, row in self._rows.items():
+            trials[trial_id] = {
+                "base": [trial_id, row.status],
+                "hyperparameters": [row.hyperparameters.get(name) for name in hyperparameters],
+                "metrics": [to_wire(row.metrics.get(name)) for name in metrics],
+            }
+        return {
+            "base": list(BASE_COLUMNS),
+            "hyperparameters": list(hyperparameters),
+            "metrics": list(metrics),
+            "trials": trials,
+            "best_trial": "",
+        }
+
+    def _row(self, trial_id: str) -> _Row:
+        row = self._rows.get(trial_id)
+        if row is None:
+            row = self._rows[trial_id] = _Row()
+            self.changed = True
+        return row
+
+
+def estimate_bytes(snapshot: Mapping[str, Any]) -> int:
+    """About how many bytes a snapshot has as JSON, judged by some of its rows."""
+    rows = snapshot["trials"]
+    sample = list(islice(rows.values(), SAMPLE_ROWS))
+    return sum(len(dumps(row)) for row in sample) * len(rows) // max(len(sample), 1)

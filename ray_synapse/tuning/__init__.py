@@ -1,0 +1,1 @@
+"""On the driver, while Tune runs: hooks, the table of trials."""

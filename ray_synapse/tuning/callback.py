@@ -1,0 +1,270 @@
+"""The Tune callback: hooks that only note what they see, and a recorder that does the rest."""
+
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ray import cloudpickle
+from ray.tune import Callback
+
+from ray_synapse import console, start
+from ray_synapse.backend.protocol import JobId
+from ray_synapse.errors import BackendError, SettingsError
+from ray_synapse.run import TrainRun
+from ray_synapse.settings import Mode, check_mode
+from ray_synapse.table import Columns
+from ray_synapse.tuning import tune_settings
+from ray_synapse.tuning.recorder import Event, Recorder
+from ray_synapse.tuning.search_space import describe_param_space
+from ray_synapse.tuning.sink import Sink
+from ray_synapse.values import to_wire
+
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+
+def _harmless(hook: Hook) -> Hook:
+    """Keep whatever goes wrong in a hook away from Tune, which would end the sweep for it."""
+
+    @functools.wraps(hook)
+    def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return hook(self, *args, **kwargs)
+        except Exception as error:
+            console.say_once(f"{hook.__name__} failed, the sweep goes on: {error!r}")
+            return None
+
+    return guarded  # type: ignore[return-value]  # the same signature, by functools.wraps
+
+
+class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no full hints
+    """Keeps a live table of all trials on the run's backend. Public name: SynapseLoggerCallback.
+
+    Attach it with ``tune.RunConfig(callbacks=[SynapseLoggerCallback(run)])``. It never slows or
+    breaks a sweep: its hooks only note what they see, everything else happens on a thread.
+
+    Args:
+        run: The run to log to, from ``ray_synapse.init``. Or any object with
+            ``log_trials(*, trials, base, hyperparameters, metrics, best_trial)``, which is called
+            from one thread; its ``set_progress(current, total, category)`` and
+            ``log_metric(category, key, value, **metrics)`` are used where they are there. Without
+            one the callback makes its own run, named after the experiment.
+        metric: The metric that is optimized. Taken from the run, else from Tune's settings.
+        mode: ``"min"`` or ``"max"``. Likewise.
+        log_results: Whether each result is also logged as a metric of its trial, so that there
+            are curves. Without effect for a ``run`` that has no ``log_metric``.
+
+    Raises:
+        SettingsError: ``run`` cannot be logged to, or ``metric`` or ``mode`` is wrong or differs
+            from the run's. Also a ValueError.
+    """
+
+    def __init__(
+        self,
+        run: Any = None,
+        *,
+        metric: str | None = None,
+        mode: Mode | None = None,
+        log_results: bool = True,
+    ) -> None:
+        if run is not None and not callable(getattr(run, "log_trials", None)):
+            raise SettingsError(
+                f"run is a {type(run).__name__} without log_trials(); pass what ray_synapse.init() "
+                "gave, an object with that method, or nothing."
+            )
+        self._run = run
+        check_mode(mode, "mode")
+        theirs = (run.metric, run.mode) if isinstance(run, TrainRun) else (None, None)
+        self._metric = _agreed("metric", metric, "the callback", theirs[0], "the run")
+        self._mode = _agreed("mode", mode, "the callback", theirs[1], "the run")
+        self._log_results = log_results
+        self._recorder: Recorder | None = None
+        self._own_run: TrainRun | None = None  # made here, since none was given
+        self._restored_job: JobId | None = None  # of the run that an earlier process made
+        self._columns: Columns | None = None  # likewise
+        self._space: Mapping[str, Any] = {}  # the sweep's search space, as Tune has it
+        self._run_left_out = False  # a foreign run that could not be pickled
+
+    # Tune's hooks, in the order in which Tune calls them.
+
+    def setup(
+        self,
+        stop: Any = None,
+        num_samples: int | None = None,
+        total_num_samples: int | None = None,
+        **info: Any,
+    ) -> None:
+        """Check the settings and start the recorder. The only hook that may raise.
+
+        Raises:
+            SettingsError: metric or mode differ from the ones that Tune was given.
+        """
+        tune = tune_settings.look()
+        self._recorder = self._own_run = None
+        if self._stands_aside(tune.callbacks):
+            return
+        ours = "the run or the callback"
+        metric = _agreed("metric", self._metric, ours, tune.metric, tune.source)
+        mode = _agreed("mode", self._mode, ours, tune.mode, tune.source)
+        self._space = tune.param_space
+        total = total_num_samples if total_num_samples != sys.maxsize else None
+        self._recorder = Recorder(
+            self._open_sink,
+            metric=metric,
+            mode=check_mode(mode, "mode"),
+            total=total,
+            columns=self._columns,
+            log_results=self._log_results,
+            show_progress=tune.quiet,
+        )
+        if isinstance(self._run, TrainRun):
+            self._take_over(self._run)
+
+    @_harmless
+    def on_step_end(self, iteration: int, trials: Sequence[Any], **info: Any) -> None:
+        """Note Tune's list of trials."""
+        if self._recorder is not None:
+            self._recorder.seen(trials)
+
+    @_harmless
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Note that the trial runs (again)."""
+        self._add("start", trial)
+
+    @_harmless
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Note a result; the copy is needed since Tune goes on changing it."""
+        self._add("result", trial, dict(result))
+
+    @_harmless
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Note that the trial ended."""
+        self._add("complete", trial)
+
+    @_harmless
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Note that the trial failed."""
+        self._add("error", trial)
+
+    @_harmless
+    def on_experiment_end(self, trials: Sequence[Any], **info: Any) -> None:
+        """Let the recorder send the last table; the run keeps it for ``finish``."""
+        if self._recorder is not None:
+            self._recorder.end(trials)
+
+    # What Tune keeps of it.
+
+    @_harmless
+    def get_state(self) -> dict[str, Any] | None:
+        """The job and the order of the columns; the rows come back from Tune's own trials."""
+        if self._recorder is None:
+            return None
+        columns, run = self._recorder.table.columns, self._run or self._own_run
+        return {
+            "job_id": run.job_id if isinstance(run, TrainRun) else None,
+            "hyperparameters": list(columns.hyperparameters),
+            "metrics": list(columns.metrics),
+        }
+
+    @_harmless
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take up what ``get_state`` gave."""
+        self._restored_job = state["job_id"]
+        self._columns = Columns(list(state["hyperparameters"]), list(state["metrics"]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**self.__dict__, "_recorder": None, "_own_run": None, "_space": {}}
+        if self._run is not None and not _can_pickle(self._run):
+            state.update(_run=None, _run_left_out=True)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    # Inside.
+
+    def _add(self, kind: str, trial: Any, result: dict[str, Any] | None = None) -> None:
+        if self._recorder is not None:
+            self._recorder.add(Event(kind, trial, result))
+
+    def _stands_aside(self, callbacks: Sequence[Any]) -> bool:
+        """Whether another callback of ours does the work, or there is nothing to log to."""
+        if self._run_left_out:
+            console.say(
+                "this sweep is no longer logged: the callback's run could not be pickled, so it "
+                "did not come back with the restore. Give it __reduce__, or use ray_synapse.init()."
+            )
+            return True
+        ours = [each for each in callbacks if isinstance(each, _TuneTrialsLoggingCallback)]
+        chosen = next((each for each in ours if each._run is not None), ours[0] if ours else self)
+        if chosen is self:
+            return False
+        console.say("the sweep has a SynapseLoggerCallback already: the second one stands aside")
+        return True
+
+    def _open_sink(self, experiment: str) -> Sink | None:
+        """The run to log to; made here if none was given. Runs on the recorder's thread."""
+        if self._run is not None and not isinstance(self._run, TrainRun):
+            return Sink(self._run, experiment)
+        if self._run is None:
+            self._own_run = self._make_run(experiment)
+            if self._own_run is None:
+                return None
+            self._take_over(self._own_run)
+            return self._ready(self._own_run)
+        run = self._run
+        run._patch_job(status="RUNNING", metric=run.metric, mode=run.mode)
+        return self._ready(run)
+
+    def _ready(self, run: TrainRun) -> Sink:
+        if self._space:
+            run._patch_job(search_space=to_wire(describe_param_space(self._space)))
+        return Sink(run, run.name)
+
+    def _make_run(self, experiment: str) -> TrainRun | None:
+        recorder = self._recorder
+        metric, mode = (recorder.metric, recorder.mode) if recorder else (None, None)
+        job_id, self._restored_job = self._restored_job, None
+        try:
+            return start.init(experiment, job_id=job_id, metric=metric, mode=mode)
+        except (SettingsError, BackendError) as error:
+            console.say(f"{error} This sweep is kept in the embedded backend, as a new job.")
+        try:
+            return start.init_embedded(experiment, metric=metric, mode=mode)
+        except BackendError as error:
+            console.say(f"this sweep is not logged: {error}")
+            return None
+
+    def _take_over(self, run: TrainRun) -> None:
+        """Make the run a tuning run of this process, which it ends."""
+        recorder = self._recorder
+        assert recorder is not None
+        run.is_tune, run.num_samples = True, recorder._total
+        run.metric, run.mode = run.metric or recorder.metric, run.mode or recorder.mode
+        run._adopt()
+        run._sweep, run._concluded = recorder, False
+
+
+SynapseLoggerCallback = _TuneTrialsLoggingCallback
+
+
+def _agreed(word: str, ours: Any, our_source: str, theirs: Any, their_source: str) -> Any:
+    """The one value that is set; an error if two different ones are."""
+    if ours is not None and theirs is not None and ours != theirs:
+        raise SettingsError(
+            f"{word} is {ours!r} in {our_source} and {theirs!r} in {their_source}. Set it in one "
+            "place, or to the same in both."
+        )
+    return ours if ours is not None else theirs
+
+
+def _can_pickle(run: Any) -> bool:
+    if isinstance(run, TrainRun):
+        return True
+    try:
+        cloudpickle.dumps(run)
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,186 @@
+"""The thread beside Tune's loop: takes what the hooks saw, keeps the table, hands it to the run."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ray_synapse import console
+from ray_synapse.metrics import numbers
+from ray_synapse.settings import Mode
+from ray_synapse.table import Columns, Table, estimate_bytes
+from ray_synapse.tuning.sink import Sink
+
+MAX_EVENTS = 10_000  # a minute of a very busy sweep; the table itself recovers from Tune's trials
+GATHER_S = 0.05  # between two looks at the events: each look takes Tune's loop a little time
+MIN_INTERVAL_S = 1.0  # between two tables: nobody reads faster
+MAX_SHARE = 0.01  # of the time that may go into building tables
+MAX_BYTES_PER_S = 100_000  # of tables, on average
+
+
+class Event(NamedTuple):
+    """What a hook saw: ``start``, ``result``, ``complete`` or ``error`` of a trial."""
+
+    kind: str
+    trial: Any
+    result: dict[str, Any] | None = None
+
+
+class Recorder:
+    """Follows one sweep. ``add`` and ``seen`` are for the hooks and cost next to nothing.
+
+    Args:
+        open_sink: Gives the run to log to; called on the thread, at the first event, with the name
+            of the experiment. None if there is none: then nothing is logged.
+        metric: The metric that is optimized, if it is known.
+        mode: ``"min"`` or ``"max"``, likewise.
+        total: How many trials there will be; None if that is open.
+        columns: The columns of an earlier process of the same sweep.
+        log_results: Whether each result is logged as a metric of its trial.
+        show_progress: Whether a terminal gets a line of progress.
+    """
+
+    def __init__(
+        self,
+        open_sink: Callable[[str], Sink | None],
+        *,
+        metric: str | None,
+        mode: Mode | None,
+        total: int | None,
+        columns: Columns | None,
+        log_results: bool,
+        show_progress: bool,
+    ) -> None:
+        self.metric, self.mode = metric, mode
+        self.trials: Sequence[Any] = ()  # Tune's own list, which grows
+        self.table = Table(metric, columns)
+        self._open_sink = open_sink
+        self._sink: Sink | None = None
+        self._total = total
+        self._log_results = log_results
+        self._line = console.ProgressLine() if show_progress else None
+        self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._overflow = 0
+        self._wake = threading.Event()
+        self._stopping = self._tune_ended = False
+        self._next_table = 0.0
+        self._progress: tuple[int, int | None] | None = None
+        self._thread = threading.Thread(target=self._run, name="ray_synapse-recorder", daemon=True)
+        self._thread.start()
+
+    # For the hooks, on Tune's loop.
+
+    def add(self, event: Event) -> None:
+        """Keep an event for the thread; when too many wait, the oldest is dropped and counted."""
+        if len(self._events) == MAX_EVENTS:
+            self._overflow += 1
+        self._events.append(event)
+        self._wake.set()
+
+    def seen(self, trials: Sequence[Any]) -> None:
+        """Note Tune's list of trials."""
+        self.trials = trials
+
+    def end(self, trials: Sequence[Any]) -> None:
+        """Tune is done: the thread sends the last table and ends. Waits for nothing."""
+        self.trials = trials
+        self._tune_ended = self._stopping = True
+        self._wake.set()
+
+    # For the end of the run, on the script's thread.
+
+    def stop(self, timeout: float) -> bool:
+        """Send the last table, within the timeout in seconds. Returns whether Tune had ended."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            console.say(f"the last trials table could not be handed over within {timeout:g} s")
+        return self._tune_ended
+
+    # The thread.
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(MIN_INTERVAL_S)
+            self._wake.clear()
+            stopping = self._stopping
+            try:
+                self._take_events()
+                if self._sink is not None and (stopping or time.monotonic() >= self._next_table):
+                    self._send_table()
+            except Exception as error:  # a fault of ours must not end the logging of the sweep
+                console.say_once(f"the trials table has a gap: {type(error).__name__}: {error}")
+            if stopping:
+                self._end()
+                return
+            time.sleep(GATHER_S)
+
+    def _take_events(self) -> None:
+        if self._sink is None and (self._events or self.trials):
+            trial = self._events[0].trial if self._events else self.trials[0]
+            self._sink = self._open_sink(getattr(trial, "experiment_dir_name", None) or "tune")
+        while self._events:
+            self._take(self._events.popleft())
+        if self._overflow and self._sink is not None:
+            lost, self._overflow = self._overflow, 0
+            self._sink.count_dropped(lost)
+
+    def _take(self, event: Event) -> None:
+        trial_id = event.trial.trial_id
+        if event.kind == "result" and event.result is not None:
+            found = numbers(event.result, self.metric)
+            self.table.set_config(trial_id, event.result.get("config") or event.trial.config)
+            self.table.set_metrics(trial_id, found)
+            if self._log_results and self._sink is not None:
+                iteration = event.result.get("training_iteration")
+                self._sink.log_result(trial_id, iteration, found)
+        elif event.kind == "start":
+            self.table.set_ended(trial_id, None)
+        elif event.kind in ("complete", "error"):
+            self.table.set_ended(trial_id, "ERROR" if event.kind == "error" else "TERMINATED")
+
+    def _send_table(self) -> None:
+        """Bring the table up to date from Tune's trials, and send it if it changed."""
+        started = time.perf_counter()
+        for trial in list(self.trials):
+            self._look_at(trial)
+        size = 0
+        if self.table.changed and self._sink is not None:
+            snapshot = self.table.snapshot()
+            size = estimate_bytes(snapshot)
+            built = time.perf_counter() - started
+            self._sink.log_trials(snapshot)
+            if self._sink.is_ours:  # then log_trials only turns it into JSON: part of building it
+                built = time.perf_counter() - started
+        else:
+            built = time.perf_counter() - started
+        wait = max(MIN_INTERVAL_S, built / MAX_SHARE, size / MAX_BYTES_PER_S)
+        self._next_table = time.monotonic() + wait
+        self._move_progress()
+
+    def _look_at(self, trial: Any) -> None:
+        """Catch what no hook tells: trials that wait, are paused, cut off, or were restored."""
+        trial_id = trial.trial_id
+        new = not self.table.knows(trial_id)
+        if new:
+            self.table.set_config(trial_id, trial.config)
+        if new or trial.status in ("TERMINATED", "ERROR"):
+            self.table.set_metrics(trial_id, numbers(trial.last_result or {}, self.metric))
+        self.table.set_status(trial_id, trial.status)
+
+    def _move_progress(self) -> None:
+        progress = (self.table.ended, self._total)
+        if self._sink is None or progress == self._progress:
+            return
+        self._progress = progress
+        self._sink.set_progress(*progress)
+        if self._line is not None:
+            best = self.table.best(self.mode)
+            note = "" if best is None else f"trials · best {self.metric} {best:.4g}"
+            self._line.move(self._sink.name, *progress, note or "trials")
+
+    def _end(self) -> None:
+        if self._line is not None:
+            self._line.end()

@@ -1,0 +1,56 @@
+"""Where a recorder logs to: our own run, or an object of whoever embeds the callback."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray_synapse import console
+from ray_synapse.run import TrainRun
+
+TAKEN_NAMES = ("self", "category", "key", "value")  # parameters of log_metric itself
+
+
+class Sink:
+    """Calls a run so that nothing it does reaches the sweep.
+
+    Args:
+        run: A ``TrainRun``, or any object with ``log_trials``; ``log_metric`` and
+            ``set_progress`` are used where they are there.
+        name: How to call it in the line of progress.
+    """
+
+    def __init__(self, run: Any, name: str) -> None:
+        self.name = name
+        self.is_ours = isinstance(run, TrainRun)
+        self._run = run
+
+    def log_trials(self, snapshot: Mapping[str, Any]) -> None:
+        """Log the whole table."""
+        self._call(self._run.log_trials, **snapshot)
+
+    def log_result(self, trial_id: str, iteration: Any, metrics: Mapping[str, Any]) -> None:
+        """Log a result as a metric record of its trial."""
+        if self.is_ours:
+            self._run._put_metric("trial", "training_iteration", iteration, metrics, trial_id)
+        elif log_metric := getattr(self._run, "log_metric", None):
+            values = {name: metrics[name] for name in metrics if name not in TAKEN_NAMES}
+            values["trial_id"] = trial_id
+            self._call(log_metric, "trial", "training_iteration", iteration, **values)
+
+    def set_progress(self, current: int, total: int | None) -> None:
+        """Move the bar of the trials."""
+        set_progress = getattr(self._run, "set_progress", None)
+        if set_progress and (self.is_ours or total is not None):
+            self._call(set_progress, current, total, "trials")
+
+    def count_dropped(self, number: int) -> None:
+        """Count results that were dropped since too many waited."""
+        if self.is_ours:
+            self._run._count_dropped(number)
+        console.say_once("more results came than could be logged: some are dropped, and counted")
+
+    def _call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception as error:
+            name = getattr(method, "__name__", "run")
+            console.say_once(f"{name} failed, the sweep goes on: {type(error).__name__}: {error}")
