@@ -1,0 +1,1 @@
+"""In a trial's process: the wrapper around the user's function."""

@@ -1,0 +1,177 @@
+"""Everything that a function reports to Tune passes here: held back, completed, merged."""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Checkpoint
+
+from ray_synapse import console
+from ray_synapse.errors import TrainableError
+from ray_synapse.metrics import AUTO_KEYS, CHECKPOINT_OUTPUT, CHECKPOINT_SOURCE, lookup
+from ray_synapse.run import TrainRun
+from ray_synapse.trial.output import Output, as_folder, holds_working_folder
+from ray_synapse.values import as_number, to_wire
+
+TUNE_METRIC = "_metric"  # where Tune puts a bare number (ray.tune.result.DEFAULT_METRIC)
+END_MARK = "__duplicate__"  # the function has ended (ray.tune.result.RESULT_DUPLICATE)
+
+
+class Reports:
+    """Stands before the ``report`` of the session of one trial.
+
+    A result without the optimized metric would end the whole sweep: Tune raises for it on the
+    driver. So it is held back and goes out with the next one that has it.
+
+    Args:
+        send: Tune's own ``report(metrics, checkpoint=...)``.
+        metric: The metric that is optimized, or None: then nothing is held back.
+        run: The run whose ``checkpoint_output`` is attached, or None.
+    """
+
+    def __init__(self, send: Callable[..., None], metric: str | None, run: TrainRun | None) -> None:
+        self._send, self._metric, self._run = send, metric, run
+        self._lock = threading.Lock()
+        self._seen: dict[str, Any] = {}  # the newest value of each key that was reported
+        self._with_metric: dict[str, Any] = {}  # the newest report that had the metric
+        self._held: dict[str, Any] = {}
+        self._held_folder: Path | None = None  # a copy: the function may delete its own
+        self._output = Output()
+
+    def report(self, metrics: Any, checkpoint: Any = None, **options: Any) -> None:
+        """Take the place of the session's ``report``."""
+        if not isinstance(metrics, Mapping) or END_MARK in metrics:
+            self._send(metrics, checkpoint=checkpoint, **options)
+            return
+        with self._lock:
+            metrics = {key: plain(value) for key, value in metrics.items()}
+            self._note(metrics)
+            if self._metric is not None and lookup(metrics, self._metric) is None:
+                self._hold(metrics, checkpoint)
+                return
+            metrics, folder = merged(self._held, metrics), self._held_folder
+            self._held, self._held_folder = {}, None
+        self._attach_and_send(metrics, checkpoint, folder, options)
+
+    def returned(self, value: Any) -> None:
+        """The function is done: send what it returned, and what is left.
+
+        Raises:
+            TrainableError: The optimized metric was neither reported nor returned.
+        """
+        last = normalized(value, self._metric)
+        if last:
+            last = merged(self._seen, {key: plain(item) for key, item in last.items()})
+        elif self._held or self._held_folder is not None or self._output_changed():
+            last = merged(self._with_metric or self._seen, self._held) or {
+                CHECKPOINT_OUTPUT: self._run.checkpoint_output if self._run else None
+            }
+        if self._metric is not None and lookup(last or self._with_metric, self._metric) is None:
+            keys = ", ".join(map(str, {**self._seen, **last})) or "nothing"
+            raise TrainableError(
+                f"the metric {self._metric!r} is optimized, but this trial ended without it; it "
+                f"reported: {keys}. Report it with tune.report({{{self._metric!r}: value}}), or "
+                "return it."
+            )
+        if last:
+            self.report(last)
+
+    def _note(self, metrics: dict[str, Any]) -> None:
+        own = {key: value for key, value in metrics.items() if key not in AUTO_KEYS}
+        self._seen = merged(self._seen, own)
+        if self._metric is not None and lookup(metrics, self._metric) is not None:
+            self._with_metric = merged({}, {**own, **_only(metrics, self._metric)})
+
+    def _hold(self, metrics: dict[str, Any], checkpoint: Any) -> None:
+        self._held = merged(self._held, metrics)
+        if checkpoint is not None:
+            self._remove(self._held_folder)
+            self._held_folder = Path(tempfile.mkdtemp(prefix="ray_synapse-"))
+            checkpoint.to_directory(str(self._held_folder))
+
+    def _attach_and_send(
+        self, metrics: dict[str, Any], checkpoint: Any, held: Path | None, options: dict[str, Any]
+    ) -> None:
+        temporary = None
+        try:
+            if checkpoint is None and held is not None:
+                checkpoint = Checkpoint.from_directory(str(held))
+            output = self._run.checkpoint_output if self._run else None
+            if output is not None:
+                metrics.setdefault(CHECKPOINT_OUTPUT, output)
+                if checkpoint is None and self._output_changed():
+                    folder, temporary = as_folder(Path(output))
+                    checkpoint = Checkpoint.from_directory(str(folder))
+                    metrics[CHECKPOINT_SOURCE] = output
+                    self._output.attached(output)
+                elif checkpoint is not None and _same_place(checkpoint.path, output):
+                    metrics[CHECKPOINT_SOURCE] = output
+                    self._output.attached(output)
+            self._send(metrics, checkpoint=checkpoint, **options)
+        finally:
+            self._remove(held)
+            self._remove(temporary)
+
+    def _output_changed(self) -> bool:
+        output = self._run.checkpoint_output if self._run else None
+        if output is None or not self._output.changed(output):
+            return False
+        if holds_working_folder(output):
+            console.say_once(
+                f"run.checkpoint_output is {output}, which holds the trial's working folder: it is "
+                "not attached as a checkpoint. Set it to a folder of the model alone."
+            )
+            return False
+        return True
+
+    @staticmethod
+    def _remove(folder: Path | None) -> None:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def normalized(value: Any, metric: str | None) -> dict[str, Any]:
+    """What a function returned (or yielded) as a result for Tune; empty for None.
+
+    A number, 0 and bool included, goes under the optimized metric, without one under Tune's own
+    name for it. A dict stays. Anything else goes under ``result``, as JSON could carry it.
+    """
+    value = plain(value)
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return dict(value)
+    number = int(value) if isinstance(value, bool) else as_number(value)
+    if number is not None:
+        return {metric or TUNE_METRIC: number}
+    return {"result": to_wire(value)}
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, key by key; where they differ, ``above``; nested dicts likewise."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def plain(value: Any) -> Any:
+    """A torch tensor as Python numbers, since Tune refuses tensors in results; else the value."""
+    if not hasattr(value, "detach"):
+        return value
+    tensor = value.detach().cpu()
+    return tensor.item() if tensor.numel() == 1 else tensor.tolist()
+
+
+def _only(metrics: dict[str, Any], metric: str) -> dict[str, Any]:
+    key = metric if metric in metrics else metric.split("/")[0]
+    return {key: metrics[key]} if key in metrics else {}
+
+
+def _same_place(one: str, other: str) -> bool:
+    return Path(one).resolve() == Path(other).resolve()

@@ -1,0 +1,137 @@
+"""``wrap_trainable``: what a user's function returns and reports, in the form that Tune takes."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ray import tune
+
+from ray_synapse import start
+from ray_synapse.delivery import cluster
+from ray_synapse.errors import SettingsError, TrainableError
+from ray_synapse.run import TrainRun
+from ray_synapse.trial.arguments import OFFERED, asked_for, give, needs, signature_without
+from ray_synapse.trial.naming import stable_name
+from ray_synapse.trial.reports import Reports, normalized
+
+KEPT_ATTRIBUTES = ("_resources", "__mixins__", "__doc__")  # the first two are Tune's
+
+
+def wrap_trainable(
+    trainable: Any,
+    *,
+    run: TrainRun | None = None,
+    metric: str | None = None,
+    dataset: Any = None,
+    checkpoint: Any = None,
+) -> Any:
+    """Wrap a Tune function so that it may return anything and log to the run.
+
+    - A number that it returns (0 too, which Tune itself would drop) is reported under ``metric``,
+      a dict as it is, None adds nothing, anything else goes under ``result``. What it reported
+      before is merged under what it returns.
+    - A report without ``metric`` is held back, with its checkpoint, and goes out with the next one
+      that has it: Tune would end the whole sweep. A function that ends without ever having
+      reported it fails its own trial, with an error that says so.
+    - It may ask for ``run``, ``dataset`` and ``checkpoint`` by parameters of these names, after
+      its first one. Inside it, ``ray_synapse.get_run()`` gives the run.
+    - When it sets ``run.checkpoint_output`` to a folder or file, that is attached as the
+      checkpoint of each report that carries none, whenever its content changed.
+
+    Works under and over ``tune.with_parameters`` and ``tune.with_resources``; for functions,
+    generators, lambdas, partials, bound methods and callable objects. A class is returned as it is.
+
+    Args:
+        trainable: The function.
+        run: The run to log to.
+        metric: The metric that is optimized; the run's if it is not given. Without either nothing
+            is held back, and a number goes under Tune's own ``_metric``.
+        dataset: Given to a function that asks for it, through Ray's object store.
+        checkpoint: Likewise.
+
+    Returns:
+        A function for ``tune.Tuner``, with a name that is the same in every process and run.
+
+    Raises:
+        TrainableError: It cannot be wrapped. Also a ValueError.
+        SettingsError: ``metric`` differs from the run's. Also a ValueError.
+    """
+    if inspect.isclass(trainable):
+        return trainable
+    _check(trainable, run)
+    if run is not None and metric is not None and run.metric not in (None, metric):
+        raise SettingsError(
+            f"metric is {metric!r} in wrap_trainable and {run.metric!r} in the run. Set it in one "
+            "place, or to the same in both."
+        )
+    asked = asked_for(trainable)
+    wrapped = _wrapped(trainable, run, metric, asked)
+    heavy = {"dataset": dataset, "checkpoint": checkpoint}
+    through_store = {name: heavy[name] for name in asked if heavy.get(name) is not None}
+    return tune.with_parameters(wrapped, **through_store) if through_store else wrapped
+
+
+def _check(trainable: Any, run: TrainRun | None) -> None:
+    if not callable(trainable):
+        raise TrainableError(
+            f"trainable is {trainable!r}; give the function itself: train_fn(config), a generator, "
+            "a callable object or a Tune class."
+        )
+    if inspect.iscoroutinefunction(trainable):
+        raise TrainableError(
+            f"{stable_name(trainable)} is an async function, which Tune cannot run; call "
+            "asyncio.run() on it in a plain function."
+        )
+    if getattr(trainable, "_wrapped_by_ray_synapse", False):
+        raise TrainableError(f"{trainable.__name__} is wrapped already; wrap the function once.")
+    if run is None and needs(trainable, "run"):
+        raise TrainableError(
+            f"{stable_name(trainable)} asks for `run`, but there is none; give "
+            "wrap_trainable(..., run=ray_synapse.init(name))."
+        )
+
+
+def _wrapped(
+    trainable: Callable[..., Any], run: TrainRun | None, metric: str | None, asked: set[str]
+) -> Callable[..., Any]:
+    def wrapped(config: Any, *args: Any, **kwargs: Any) -> Any:
+        offered = {"run": run, **{name: kwargs.pop(name) for name in OFFERED if name in kwargs}}
+        arguments = {
+            name: offered.get(name)
+            for name in asked
+            if offered.get(name) is not None or needs(trainable, name)
+        }
+        function = give(trainable, arguments)
+        optimized = metric or (run.metric if run is not None else None)
+        return _call(lambda: function(config, *args, **kwargs), optimized, run)
+
+    for attribute in KEPT_ATTRIBUTES:
+        if hasattr(trainable, attribute):
+            setattr(wrapped, attribute, getattr(trainable, attribute))
+    wrapped.__name__ = stable_name(trainable)
+    wrapped.__dict__["_wrapped_by_ray_synapse"] = True
+    if (signature := signature_without(trainable, asked)) is not None:
+        wrapped.__dict__["__signature__"] = signature
+    return wrapped
+
+
+def _call(function: Callable[[], Any], metric: str | None, run: TrainRun | None) -> Any:
+    """Run the function in its trial; outside of one only normalize what it returns."""
+    session = cluster.trial_session()
+    if session is None:
+        value = function()
+        return value if inspect.isgenerator(value) else normalized(value, metric)
+    start.bind(run)
+    if run is not None:
+        run.checkpoint_output = None  # of the trial that used this process before
+    # From the class: an actor that is used again has the wrapper of the trial before on it.
+    reports = Reports(type(session).report.__get__(session), metric, run)
+    session.report = reports.report
+    value = function()
+    if inspect.isgenerator(value):
+        for item in value:
+            if result := normalized(item, metric):
+                session.report(result)
+        value = None
+    reports.returned(value)
+    return None
