@@ -1,0 +1,264 @@
+"""The end of a sweep: every trial's model, the best trial, the last table, the summary."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ray_synapse import console
+from ray_synapse.errors import BackendError, SettingsError
+from ray_synapse.metrics import numbers, own_metrics
+from ray_synapse.results.checkpoints import Artifact, resolve, shared_outputs
+from ray_synapse.results.outcome import (
+    Outcome,
+    Scope,
+    at_its_best,
+    best_of,
+    outcome_of,
+    resolve_trial_id,
+)
+from ray_synapse.results.upload import upload_model
+from ray_synapse.run import FLUSH_S, TrainRun
+from ray_synapse.settings import Mode
+from ray_synapse.table import Table
+from ray_synapse.values import Wire, flatten, to_wire
+
+NAMED_TRIALS = 10  # in one message; the rest is counted
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """A sweep that ended, and what was decided about it."""
+
+    outcomes: Sequence[Outcome]
+    artifacts: Sequence[Artifact]
+    metric: str | None
+    best: int | None
+    no_best: str
+
+
+def finish(run: TrainRun, result_grid: Any, *, best: Scope = "last") -> dict[str, Any]:
+    """Finish a sweep: upload the models, register the best trial, send the last table.
+
+    Every trial with a model has it uploaded as a zip archive called ``<run name>_<trial id>``
+    (``upload`` of the run limits that). What failed or is missing is named in messages of the run
+    and on stderr, and does not stop the rest. Calling it again uploads nothing twice.
+
+    Args:
+        run: The run.
+        result_grid: What ``Tuner.fit()`` or ``Tuner.get_results()`` gave.
+        best: ``"last"``: the last result of each trial counts, its model is the newest checkpoint
+            (Tune's default scope). ``"all"``: its best result counts, with that checkpoint.
+
+    Returns:
+        ``{"model_id", "best_trial": {"trial_logdir", "config", "metrics"}, "trial_models":
+        [{"trial_logdir", "model_id", "config", "metrics"}, ...]}``, all of it plain JSON values.
+        ``model_id`` is the best trial's; ``trial_logdir`` is the path of the trial's artifact;
+        ``metrics`` are the user's own. ``best_trial`` is None if no trial can win.
+
+    Raises:
+        SettingsError: ``run`` is no run of ours, ``result_grid`` has no results, or ``best`` is
+            neither ``"last"`` nor ``"all"``. Also a ValueError.
+    """
+    if not isinstance(run, TrainRun):
+        raise SettingsError(f"run is {run!r}; give the run that ray_synapse.init() gave.")
+    if best not in ("last", "all"):
+        raise SettingsError(f'best is {best!r}; allowed are "last" and "all".')
+    try:
+        sources = list(result_grid)
+    except TypeError as error:
+        raise SettingsError(
+            f"result_grid is a {type(result_grid).__name__}; give what Tuner.fit() returned."
+        ) from error
+    sweep, _ = run._take_sweep()
+    analysis = getattr(result_grid, "_experiment_analysis", None)  # no public name has its metric
+    metric = run.metric or getattr(sweep or analysis, "metric", None)
+    metric = metric or getattr(analysis, "default_metric", None)
+    mode = run.mode or getattr(sweep, "mode", None) or getattr(analysis, "default_mode", None)
+    return _conclude(run, sources, metric, mode, best)
+
+
+def finish_at_exit(run: TrainRun) -> bool:
+    """Do the same for a sweep that the script did not finish itself.
+
+    Returns:
+        Whether the run's newest sweep is finished, so that its job has its status.
+    """
+    sweep, ended = run._take_sweep()
+    if sweep is None:
+        return run._concluded
+    _conclude(run, sweep.trials, sweep.metric, sweep.mode, "last")
+    if not ended:
+        run.log_message("The script ended in the middle of the sweep.", "warning")
+        run._patch_job(status="STOPPED")
+    return True
+
+
+def _conclude(
+    run: TrainRun, sources: Sequence[Any], metric: str | None, mode: Mode | None, scope: Scope
+) -> dict[str, Any]:
+    sweep = _decide(run, sources, metric, mode, scope)
+    models = _upload(run, sweep)
+    _register_best(run, sweep)
+    _send_last_table(run, sweep)
+    summary = _summary(sweep, models)
+    failed = sum(bool(outcome.error) for outcome in sweep.outcomes)
+    status = "FAILED" if sweep.outcomes and failed == len(sweep.outcomes) else "SUCCEEDED"
+    run._patch_job(status=status, result=summary)
+    run._concluded = True
+    _say_the_end(run, sweep)
+    return summary
+
+
+def _decide(
+    run: TrainRun, sources: Sequence[Any], metric: str | None, mode: Mode | None, scope: Scope
+) -> _Sweep:
+    outcomes = []
+    for source in sources:
+        outcome = outcome_of(source)
+        if not outcome.trial_id:
+            outcome = replace(outcome, trial_id=resolve_trial_id(source))
+        if scope == "all" and metric is not None and mode is not None:
+            outcome = at_its_best(source, outcome, metric, mode)
+        outcomes.append(outcome)
+    if metric is None or mode is None:
+        missing = "metric" if metric is None else "mode"
+        best, why = None, f"its {missing} is not known; give it to ray_synapse.init()"
+    else:
+        best, why = best_of(outcomes, metric, mode)
+    shared = shared_outputs(outcomes)
+    wanted = {"all": range(len(outcomes)), "best": (), "none": ()}[run.upload]
+    artifacts = [
+        resolve(outcome, shared) if index in wanted or index == best else Artifact(None)
+        for index, outcome in enumerate(outcomes)
+    ]
+    return _Sweep(outcomes, artifacts, metric, best, why)
+
+
+def _upload(run: TrainRun, sweep: _Sweep) -> dict[int, int]:
+    """Upload what is to be uploaded. Returns the id of the model of each trial that has one."""
+    best = [] if sweep.best is None else [sweep.best]
+    wanted = {"all": list(range(len(sweep.outcomes))), "best": best, "none": []}[run.upload]
+    failed = [index for index, outcome in enumerate(sweep.outcomes) if outcome.error]
+    _tell_by_reason(run, "failed", [(sweep.outcomes[i], sweep.outcomes[i].error) for i in failed])
+    models: dict[int, int] = {}
+    missing: list[tuple[Outcome, str]] = []
+    refused: list[tuple[Outcome, str]] = []
+    space = _search_space(run)
+    line = console.ProgressLine()
+    for done, index in enumerate(wanted):
+        line.move(run.name, done, len(wanted), "models")
+        outcome, artifact = sweep.outcomes[index], sweep.artifacts[index]
+        if not artifact:
+            missing.append((outcome, artifact.reason))
+            continue
+        try:
+            name = f"{run.name}_{outcome.trial_id}"
+            configuration = {"search_space": space, **_entry(outcome, artifact)}
+            models[index] = upload_model(run._backend, run.job_id, name, artifact, configuration)
+        except Exception as error:  # any file system's, or the backend's: the others go on
+            refused.append((outcome, str(error) or type(error).__name__))
+        run.set_progress(done + 1, len(wanted), "model_upload")
+    if wanted:
+        line.move(run.name, len(wanted), len(wanted), "models")
+    line.end()
+    run.set_progress(1, 1, "model_upload")
+    _tell_by_reason(run, "no model", missing)
+    _tell_by_reason(run, "model not uploaded", refused)
+    return models
+
+
+def _register_best(run: TrainRun, sweep: _Sweep) -> None:
+    if sweep.best is None:
+        _tell(run, f"There is no best trial: {sweep.no_best}.")
+        return
+    winner = sweep.outcomes[sweep.best]
+    config = {key: to_wire(value) for key, value in flatten(winner.config).items()}
+    try:
+        run._backend.set_best_trial(run.job_id, {**config, "trial_id": winner.trial_id})
+    except BackendError as error:
+        _tell(run, f"The best trial, {winner.trial_id}, could not be registered: {error}")
+
+
+def _send_last_table(run: TrainRun, sweep: _Sweep) -> None:
+    """Send the newest table again, with its winner; from the results where there is none."""
+    table = run._table
+    rows = table["trials"] if table else {}
+    if not isinstance(rows, dict) or any(each.trial_id not in rows for each in sweep.outcomes):
+        table = _table_of(sweep)
+    winner = "" if sweep.best is None else sweep.outcomes[sweep.best].trial_id
+    run.log_trials({**(table or {}), "best_trial": winner})
+
+
+def _table_of(sweep: _Sweep) -> dict[str, Wire]:
+    table = Table(sweep.metric)
+    for outcome in sweep.outcomes:
+        table.set_config(outcome.trial_id, outcome.config)
+        table.set_metrics(outcome.trial_id, numbers(outcome.metrics, sweep.metric))
+        table.set_ended(outcome.trial_id, "ERROR" if outcome.error else "TERMINATED")
+    return table.snapshot()
+
+
+def _summary(sweep: _Sweep, models: dict[int, int]) -> dict[str, Any]:
+    entries = [
+        {**_entry(outcome, artifact), "model_id": models.get(index)}
+        for index, (outcome, artifact) in enumerate(
+            zip(sweep.outcomes, sweep.artifacts, strict=True)
+        )
+    ]
+    best = None
+    if sweep.best is not None:
+        best = {key: value for key, value in entries[sweep.best].items() if key != "model_id"}
+    return {
+        "model_id": None if sweep.best is None else models.get(sweep.best),
+        "best_trial": best,
+        "trial_models": [entries[index] for index in sorted(models)],
+    }
+
+
+def _entry(outcome: Outcome, artifact: Artifact) -> dict[str, Wire]:
+    return {
+        "trial_logdir": artifact.path,
+        "config": to_wire(dict(outcome.config)),
+        "metrics": to_wire(own_metrics(outcome.metrics)),
+    }
+
+
+def _search_space(run: TrainRun) -> Wire:
+    try:
+        return to_wire(run._backend.job(run.job_id)["search_space"])
+    except (BackendError, KeyError):
+        return None
+
+
+def _tell_by_reason(run: TrainRun, what: str, trials: Iterable[tuple[Outcome, str]]) -> None:
+    """One message for all the trials that share a reason."""
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for outcome, reason in trials:
+        by_reason[reason].append(outcome.trial_id)
+    for reason, ids in by_reason.items():
+        names = ", ".join(ids[:NAMED_TRIALS])
+        more = f" and {len(ids) - NAMED_TRIALS:,} more" if len(ids) > NAMED_TRIALS else ""
+        count = "Trial" if len(ids) == 1 else f"{len(ids):,} trials:"
+        _tell(run, f"{count} {names}{more}: {what}: {reason}")
+
+
+def _tell(run: TrainRun, text: str) -> None:
+    if text not in run._told:  # finish may be called again
+        run._told.add(text)
+        run.log_message(text, "warning")
+        console.say(text)
+
+
+def _say_the_end(run: TrainRun, sweep: _Sweep) -> None:
+    if not run._channel.flush(FLUSH_S):
+        waiting = run.stats()["waiting"]
+        console.say(f"{waiting:,} records are not written yet; they are tried again until the end")
+    where = run._spec.backend.describe()
+    text = (
+        f"{len(sweep.outcomes)} trials are kept as job {run.job_id} in {where}; "
+        f"`ray-synapse show {run.job_id}` shows them again"
+    )
+    if text not in run._told:
+        run._told.add(text)
+        console.say(text)

@@ -1,0 +1,169 @@
+"""What became of one trial, from a ray.tune.Result, a Trial, or anything that looks like one."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ray_synapse.metrics import CHECKPOINT_OUTPUT, CHECKPOINT_SOURCE, lookup
+from ray_synapse.settings import Mode
+from ray_synapse.values import as_number, is_finite
+
+Scope = Literal["last", "all"]
+ERROR_CHARS = 300  # of a trial's error in a message; the whole of it is in Tune's error file
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One trial after the sweep.
+
+    Attributes:
+        trial_id: Its id; empty if it has none.
+        config: Its hyperparameters.
+        metrics: The result that counts, with Tune's own keys.
+        checkpoint: Tune's checkpoint that belongs to it, or None.
+        kept: The checkpoints that Tune kept, with their results.
+        error: Why it failed, in short; empty if it did not.
+        log_folder: Tune's own folder of the trial, which holds no model by itself.
+    """
+
+    trial_id: str
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    checkpoint: Any
+    kept: Sequence[tuple[Any, Mapping[str, Any]]]
+    error: str
+    log_folder: str
+
+
+def outcome_of(source: Any) -> Outcome:
+    """Read a ``ray.tune.Result``, a ``Trial`` or any object with the attributes of one."""
+    metrics = getattr(source, "metrics", None)
+    if metrics is None:
+        metrics = getattr(source, "last_result", None)
+    metrics = metrics if isinstance(metrics, Mapping) else {}
+    config = getattr(source, "config", None) or {}
+    return Outcome(
+        trial_id=str(getattr(source, "trial_id", None) or metrics.get("trial_id") or ""),
+        config=config,
+        metrics=metrics,
+        checkpoint=getattr(source, "checkpoint", None),
+        kept=tuple(_kept(source)),
+        error=_error(source),
+        log_folder=str(getattr(source, "path", None) or ""),
+    )
+
+
+def resolve_trial_id(result: Any) -> str:
+    """The id of the trial that a result belongs to.
+
+    Ray's own, else ``trial_id`` in the metrics, else a short hash of the path of its artifact,
+    which is the same in every process.
+
+    Args:
+        result: A ``ray.tune.Result``, a ``Trial``, or any object with the same attributes.
+    """
+    outcome = outcome_of(result)
+    if outcome.trial_id:
+        return outcome.trial_id
+    paths = (outcome.metrics.get("checkpoint_output"), getattr(outcome.checkpoint, "path", None))
+    path = next((str(path) for path in (*paths, outcome.log_folder) if path), "")
+    return hashlib.sha256(path.encode("utf-8", "replace")).hexdigest()[:8]
+
+
+def at_its_best(source: Any, outcome: Outcome, metric: str, mode: Mode) -> Outcome:
+    """The outcome as it was when the metric was best: that result and that checkpoint.
+
+    Only a checkpoint that Tune kept can be had, so where there are any the best of these counts;
+    a trial without one counts with the best of its results.
+    """
+    found = [(checkpoint, metrics) for checkpoint, metrics in outcome.kept]
+    if not found:
+        found = [(None, row) for row in _history(source)]
+    if outcome.checkpoint is None:
+        found.append((None, outcome.metrics))
+    found = [pair for pair in found if is_finite(lookup(pair[1], metric))]
+    if not found:
+        return outcome
+    sign = 1 if mode == "max" else -1
+    checkpoint, metrics = max(found, key=lambda pair: sign * float(lookup(pair[1], metric)))
+    return Outcome(
+        outcome.trial_id,
+        outcome.config,
+        # The folder the trial wrote to holds its last state; Tune's copy is the one of that time.
+        {
+            **metrics,
+            "trial_id": outcome.trial_id,
+            CHECKPOINT_SOURCE: metrics.get(CHECKPOINT_OUTPUT),
+        },
+        checkpoint,
+        (),
+        outcome.error,
+        outcome.log_folder,
+    )
+
+
+def best_of(outcomes: Sequence[Outcome], metric: str, mode: Mode) -> tuple[int | None, str]:
+    """Which outcome won.
+
+    A trial that failed, or whose value is missing, NaN or infinite, cannot win.
+
+    Returns:
+        Its index and an empty text, or None and the reason why none can.
+    """
+    if not outcomes:
+        return None, "the sweep has no trials"
+    values = [as_number(lookup(outcome.metrics, metric)) for outcome in outcomes]
+    can_win = {
+        index: value
+        for index, value in enumerate(values)
+        if value is not None and math.isfinite(value) and not outcomes[index].error
+    }
+    if can_win:
+        sign = 1 if mode == "max" else -1
+        return max(can_win, key=lambda index: sign * can_win[index]), ""
+    failed = sum(bool(outcome.error) for outcome in outcomes)
+    missing = sum(value is None for value in values)
+    return None, (
+        f"of {len(outcomes)} trials {failed} failed, {missing} have no {metric!r} in their last "
+        f"result, and {len(outcomes) - missing} have one, but of a failed trial or not finite"
+    )
+
+
+def _kept(source: Any) -> Iterable[tuple[Any, Mapping[str, Any]]]:
+    kept = getattr(source, "best_checkpoints", None)
+    if kept is not None:
+        return [(checkpoint, metrics or {}) for checkpoint, metrics in kept]
+    try:  # a Trial keeps them here
+        manager = source.run_metadata.checkpoint_manager
+        results = manager.best_checkpoint_results
+        return [(result.checkpoint, result.metrics or {}) for result in results]
+    except AttributeError:
+        return []
+
+
+def _error(source: Any) -> str:
+    error = getattr(source, "error", None)
+    if error is None and getattr(source, "status", None) == "ERROR":
+        error = _trial_error(source) or "it failed"
+    if error is None:
+        return ""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if lines else type(error).__name__
+    return text if len(text) <= ERROR_CHARS else f"{text[:ERROR_CHARS]}…"
+
+
+def _trial_error(trial: Any) -> Any:
+    try:
+        return trial.get_pickled_error() or trial.get_error()
+    except Exception:  # the error file is gone, or holds what cannot be read here
+        return None
+
+
+def _history(source: Any) -> list[Mapping[str, Any]]:
+    """All results of the trial, if Tune's own loggers kept them."""
+    frame = getattr(source, "metrics_dataframe", None)
+    if frame is None or len(frame) == 0:
+        return []
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
