@@ -1,0 +1,91 @@
+"""The command ``ray-synapse``: look at the runs of the embedded backend, and remove them."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from ray_synapse import __version__, settings, views
+from ray_synapse.backend.local import LocalBackend
+from ray_synapse.errors import SynapseError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: Its arguments; those of the process by default.
+
+    Returns:
+        The exit code: 0, 1 for what cannot be done, 2 for wrong arguments.
+    """
+    options = _parser().parse_args(arguments)
+    backend = LocalBackend(settings.home())
+    try:
+        return int(options.run(backend, options))
+    except SynapseError as error:
+        print(f"ray-synapse: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `ray-synapse show 3 | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _list(backend: LocalBackend, options: argparse.Namespace) -> int:
+    jobs = backend.jobs()
+    if not jobs:
+        print(f"no runs yet in {backend.home}; ray_synapse.init(name) makes one")
+        return 0
+    views.render_jobs(jobs)
+    return 0
+
+
+def _show(backend: LocalBackend, options: argparse.Namespace) -> int:
+    if options.json:
+        json.dump(views.describe_job(backend, options.job), sys.stdout, indent=2)
+        print()
+    else:
+        views.render_job(backend, options.job)
+    return 0
+
+
+def _remove(backend: LocalBackend, options: argparse.Namespace) -> int:
+    for number in options.job:
+        job = backend.job(number)
+        if job["status"] == "RUNNING" and views.is_alive(job):
+            print(
+                f"ray-synapse: job {number} is still running (process {job['pid']} on "
+                f"{job['host']}); stop it first",
+                file=sys.stderr,
+            )
+            return 1
+        freed = backend.delete_job(number)
+        print(f"removed job {number} ({job['name']}), {freed / 1e6:.1f} MB of models")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ray-synapse",
+        description="Look at the runs that ray_synapse keeps on this machine, and remove them. "
+        "They lie in ~/.ray_synapse, or where RAY_SYNAPSE_HOME says.",
+    )
+    parser.add_argument("--version", action="version", version=f"ray-synapse {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    command = commands.add_parser("ls", help="list all runs, the newest first")
+    command.set_defaults(run=_list)
+    command = commands.add_parser("show", help="show a run: trials, progress, messages, models")
+    command.add_argument("job", type=int, metavar="JOB", help="the id that `ls` shows")
+    command.add_argument("--json", action="store_true", help="everything, for a program")
+    command.set_defaults(run=_show)
+    command = commands.add_parser("rm", help="remove runs with all their records and models")
+    command.add_argument("job", type=int, nargs="+", metavar="JOB", help="the id that `ls` shows")
+    command.set_defaults(run=_remove)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""A run as text: the table of its trials, progress, messages and models, in any width."""
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ray_synapse import settings
+from ray_synapse.backend.local import LocalBackend
+from ray_synapse.backend.protocol import Counts, JobId
+from ray_synapse.run import TrainRun
+
+MAX_CELL = 24  # characters: a longer value is cut where the space is limited
+PIPED_WIDTH = 10_000  # nothing is cut or wrapped in a file or a pipe
+COLUMN_GAP = 2
+
+
+def show(run: TrainRun | JobId) -> None:
+    """Print a run of the embedded backend: what ``ray-synapse show`` prints.
+
+    Args:
+        run: The run, or the id of its job.
+
+    Raises:
+        NotFoundError: There is no such job.
+    """
+    if isinstance(run, TrainRun):
+        run._channel.flush(1.0)
+        render_job(LocalBackend(Path(run._spec.backend.describe())), run.job_id)
+    else:
+        render_job(LocalBackend(settings.home()), run)
+
+
+def make_console() -> Console:
+    """A console on stdout that is as wide as the terminal, or as wide as needed in a pipe."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, width=PIPED_WIDTH, color_system=None, soft_wrap=True)
+
+
+def render_jobs(jobs: Sequence[dict[str, Any]]) -> None:
+    """Print the list of jobs."""
+    console = make_console()
+    rows = [
+        [
+            str(job["id"]),
+            job["name"],
+            status_of(job),
+            _local_time(job["created"]),
+            _percent(job["progress_record"]),
+            f"{job['models']} ({_bytes(job['model_bytes'])})" if job["models"] else "-",
+        ]
+        for job in jobs
+    ]
+    _print_table(console, ["job", "name", "status", "created", "done", "models"], rows)
+
+
+def render_job(backend: LocalBackend, job_id: JobId) -> None:
+    """Print one job."""
+    console = make_console()
+    job = backend.job(job_id)
+    console.print(
+        f"job {job['id']}  {job['name']}  {status_of(job)}  {_percent(job['progress_record'])}",
+        markup=False,
+    )
+    goal = f"{job['mode'] or '?'} {job['metric']}" if job["metric"] else "not given"
+    console.print(f"started {_local_time(job['created'])}, optimizes {goal}", markup=False)
+    table = backend.trials(job_id)
+    if table:
+        console.print()
+        _print_trials(console, table)
+    _print_messages(console, backend.logs(job_id, "message"))
+    _print_models(console, backend.models(job_id))
+    console.print()
+    console.print(_records(backend, job_id), markup=False)
+    console.print(f"stored in {backend.home}", markup=False, soft_wrap=True)
+
+
+def describe_job(backend: LocalBackend, job_id: JobId) -> dict[str, Any]:
+    """Everything that ``render_job`` prints and more, as plain JSON values."""
+    return {
+        **backend.job(job_id),
+        "trials": backend.trials(job_id),
+        "metrics": backend.logs(job_id, "metric"),
+        "messages": backend.logs(job_id, "message"),
+        "models": backend.models(job_id),
+        "records": {
+            word: sum(getattr(count, word) for count in backend.counts(job_id).values())
+            for word in Counts._fields
+        },
+    }
+
+
+def status_of(job: dict[str, Any]) -> str:
+    """The job's status; one whose process died without a word says so."""
+    if job["status"] == "RUNNING" and not is_alive(job):
+        return "RUNNING (its process is gone)"
+    return str(job["status"])
+
+
+def is_alive(job: dict[str, Any]) -> bool:
+    """Whether the process that drives the job may still run. Only known on its own host."""
+    if job["host"] != socket.gethostname() or not job["pid"]:
+        return True
+    try:
+        os.kill(job["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to somebody else
+        pass
+    return True
+
+
+def _print_trials(console: Console, table: dict[str, Any]) -> None:
+    """The table of trials. What does not fit in the width is left out and named."""
+    best = table.get("best_trial") or ""
+    metrics, hyperparameters = list(table["metrics"]), list(table["hyperparameters"])
+    rows = [_flat_row(trial_id, row, table) for trial_id, row in table["trials"].items()]
+    base = [name for name in table["base"] if name != "trial_id"]
+    wanted = ["trial", *base, *metrics[:1], *hyperparameters, *metrics[1:]]
+    order = ["trial", *base, *hyperparameters, *metrics]
+    if not hyperparameters and not metrics:  # rows that were logged by hand, without columns
+        wanted = order = list(dict.fromkeys(key for row in rows for key in row))
+    for row in rows:
+        row["trial"] = f"* {row['trial']}" if row["trial"] == best else f"  {row['trial']}"
+    shown = [name for name in order if name in _fitting(console.width, wanted, rows)]
+    cells = [[row.get(name, "") for name in shown] for row in rows]
+    _print_table(console, shown, cells, marked=lambda row: row[0].startswith("*"))
+    if best:
+        console.print("* the best trial", markup=False)
+    left_out = [name for name in order if name not in shown]
+    if left_out:
+        console.print(
+            f"not shown for want of width: {', '.join(left_out)} (--json has all)", markup=False
+        )
+
+
+def _flat_row(trial_id: str, row: Any, table: dict[str, Any]) -> dict[str, str]:
+    flat = {"trial": trial_id}
+    for part in ("base", "hyperparameters", "metrics"):
+        cells = row.get(part) if isinstance(row, dict) else None
+        if isinstance(cells, list):
+            flat.update(zip(table[part], map(_cell, cells), strict=False))
+    if isinstance(row, dict) and not isinstance(row.get("base"), list):
+        flat.update({key: _cell(value) for key, value in row.items()})
+    return flat
+
+
+def _fitting(width: int, names: list[str], rows: list[dict[str, str]]) -> set[str]:
+    fitting: set[str] = set()
+    used = 0
+    for name in names:
+        longest = max([len(name), *(len(row.get(name, "")) for row in rows)])
+        used += (longest if width >= PIPED_WIDTH else min(longest, MAX_CELL)) + COLUMN_GAP
+        if used - COLUMN_GAP <= width or len(fitting) < 2:
+            fitting.add(name)
+    return fitting
+
+
+def _print_table(
+    console: Console, names: list[str], rows: list[list[str]], marked: Any = lambda row: False
+) -> None:
+    table = Table(box=None, padding=(0, COLUMN_GAP, 0, 0), pad_edge=False, header_style="bold")
+    piped = console.width >= PIPED_WIDTH
+    for name in names:
+        limit = None if piped else max(MAX_CELL, len(name))
+        table.add_column(Text(name), no_wrap=True, overflow="ellipsis", max_width=limit)
+    for row in rows:
+        table.add_row(*map(Text, row), style="bold green" if marked(row) else "")
+    console.print(table)
+
+
+def _print_messages(console: Console, messages: list[dict[str, Any]]) -> None:
+    if messages:
+        console.print("\nmessages", style="bold")
+    for message in messages:
+        text = f"{_local_time(message['time'])}  {message['level']}: {message['data']['content']}"
+        console.print(text, markup=False)
+
+
+def _print_models(console: Console, models: list[dict[str, Any]]) -> None:
+    if models:
+        console.print("\nmodels", style="bold")
+        rows = [[str(each["id"]), each["name"], _bytes(each["size"])] for each in models]
+        _print_table(console, ["id", "name", "size"], rows)
+        folder = os.path.dirname(models[0]["file"])
+        console.print(f"as zip archives in {folder}", markup=False, soft_wrap=True)
+
+
+def _records(backend: LocalBackend, job_id: JobId) -> str:
+    counts = list(backend.counts(job_id).values())
+    parts = [(word, sum(getattr(count, word) for count in counts)) for word in Counts._fields]
+    return "records: " + ", ".join(
+        f"{number:,} {word}" for word, number in parts if number or word in ("logged", "delivered")
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value).replace("\n", " ")
+
+
+def _percent(record: dict[str, Any] | None) -> str:
+    return f"{record['current_progress']['overall']:.0f} %" if record else "-"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def _local_time(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
