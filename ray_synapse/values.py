@@ -25,7 +25,7 @@ def to_wire(value: Any, *, max_chars: int = MAX_TEXT_CHARS) -> Wire:
     Scalars of numpy and torch become Python's, numbers that are not finite become None, integers
     stay integers. Mappings (with text as keys), lists, tuples, sets and dataclasses are followed;
     a callable is given by its name, any other object by its repr. What is too long is cut, and
-    says how long it was.
+    says how long it was. What came out once comes out the same again.
 
     Args:
         value: Anything.
@@ -148,24 +148,28 @@ class _Converter:
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> Wire:
         wire: dict[str, Wire] = {}
-        for key in list(value)[:MAX_ITEMS]:
+        keys = list(value)
+        kept = len(keys) if len(keys) <= MAX_ITEMS else MAX_ITEMS - 1
+        for key in keys[:kept]:
             wire[self._key(key)] = self.convert(value[key], depth + 1)
-        if len(value) > MAX_ITEMS:
-            wire["…"] = f"{len(value) - MAX_ITEMS:,} more"
+        if kept < len(keys):
+            wire["…"] = f"{len(keys) - kept:,} more"
         return wire
 
     def _key(self, key: Any) -> str:
         return self._text(key if isinstance(key, str) else str(to_wire(key)))
 
     def _sequence(self, value: list[Any], depth: int) -> Wire:
-        wire = [self.convert(item, depth + 1) for item in value[:MAX_ITEMS]]
-        if len(value) > MAX_ITEMS:
-            wire.append(f"… {len(value) - MAX_ITEMS:,} more")
+        kept = len(value) if len(value) <= MAX_ITEMS else MAX_ITEMS - 1
+        wire = [self.convert(item, depth + 1) for item in value[:kept]]
+        if kept < len(value):
+            wire.append(f"… {len(value) - kept:,} more")
         return wire
 
     def _text(self, text: str) -> str:
         if len(text) > self._max_chars:
-            text = f"{text[: self._max_chars]}… ({len(text):,} characters)"
+            note = f"… ({len(text):,} characters)"
+            text = text[: max(self._max_chars - len(note), 0)] + note
         if text.isascii():
             return text.replace("\x00", "�")  # PostgreSQL's JSON has no NUL
         return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "�")

@@ -75,7 +75,11 @@ def finish(run: TrainRun, result_grid: Any, *, best: Scope = "last") -> dict[str
     metric = run.metric or getattr(sweep or analysis, "metric", None)
     metric = metric or getattr(analysis, "default_metric", None)
     mode = run.mode or getattr(sweep, "mode", None) or getattr(analysis, "default_mode", None)
-    return _conclude(run, sources, metric, mode, best)
+    summary = _conclude(run, sources, metric, mode, best)
+    if not run._channel.flush(FLUSH_S):
+        waiting = run.stats()["waiting"]
+        console.say(f"{waiting:,} records are not written yet; they are tried again until the end")
+    return summary
 
 
 def finish_at_exit(run: TrainRun) -> bool:
@@ -87,7 +91,7 @@ def finish_at_exit(run: TrainRun) -> bool:
     sweep, ended = run._take_sweep()
     if sweep is None:
         return run._concluded
-    _conclude(run, sweep.trials, sweep.metric, sweep.mode, "last")
+    _conclude(run, sweep.trials, sweep.metric, sweep.mode, "last")  # close() waits for the records
     if not ended:
         run.log_message("The script ended in the middle of the sweep.", "warning")
         run._patch_job(status="STOPPED")
@@ -201,7 +205,7 @@ def _table_of(sweep: _Sweep) -> dict[str, Wire]:
 
 def _summary(sweep: _Sweep, models: dict[int, int]) -> dict[str, Any]:
     entries = [
-        {**_entry(outcome, artifact), "model_id": models.get(index)}
+        _entry(outcome, artifact) | {"model_id": models.get(index)}
         for index, (outcome, artifact) in enumerate(
             zip(sweep.outcomes, sweep.artifacts, strict=True)
         )
@@ -243,6 +247,10 @@ def _tell_by_reason(run: TrainRun, what: str, trials: Iterable[tuple[Outcome, st
         _tell(run, f"{count} {names}{more}: {what}: {reason}")
 
 
+def _trials(number: int) -> str:
+    return "1 trial is" if number == 1 else f"{number:,} trials are"
+
+
 def _tell(run: TrainRun, text: str) -> None:
     if text not in run._told:  # finish may be called again
         run._told.add(text)
@@ -251,12 +259,9 @@ def _tell(run: TrainRun, text: str) -> None:
 
 
 def _say_the_end(run: TrainRun, sweep: _Sweep) -> None:
-    if not run._channel.flush(FLUSH_S):
-        waiting = run.stats()["waiting"]
-        console.say(f"{waiting:,} records are not written yet; they are tried again until the end")
     where = run._spec.backend.describe()
     text = (
-        f"{len(sweep.outcomes)} trials are kept as job {run.job_id} in {where}; "
+        f"{_trials(len(sweep.outcomes))} kept as job {run.job_id} in {where}; "
         f"`ray-synapse show {run.job_id}` shows them again"
     )
     if text not in run._told:

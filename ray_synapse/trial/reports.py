@@ -69,6 +69,8 @@ class Reports:
             last = merged(self._with_metric or self._seen, self._held) or {
                 CHECKPOINT_OUTPUT: self._run.checkpoint_output if self._run else None
             }
+            if self._with_metric:  # what was held back may say that it is None
+                last = merged(last, _only(self._with_metric, self._metric or ""))
         if self._metric is not None and lookup(last or self._with_metric, self._metric) is None:
             keys = ", ".join(map(str, {**self._seen, **last})) or "nothing"
             raise TrainableError(
@@ -169,8 +171,13 @@ def plain(value: Any) -> Any:
 
 
 def _only(metrics: dict[str, Any], metric: str) -> dict[str, Any]:
-    key = metric if metric in metrics else metric.split("/")[0]
-    return {key: metrics[key]} if key in metrics else {}
+    """The metric alone, in the nesting that it has in ``metrics``."""
+    if metric in metrics:
+        return {metric: metrics[metric]}
+    value = lookup(metrics, metric)
+    for part in reversed(metric.split("/")):
+        value = {part: value}
+    return value  # type: ignore[no-any-return]  # split gives one part at least
 
 
 def _same_place(one: str, other: str) -> bool:

@@ -65,10 +65,9 @@ def wrap_trainable(
             "place, or to the same in both."
         )
     asked = asked_for(trainable)
-    wrapped = _wrapped(trainable, run, metric, asked)
     heavy = {"dataset": dataset, "checkpoint": checkpoint}
-    through_store = {name: heavy[name] for name in asked if heavy.get(name) is not None}
-    return tune.with_parameters(wrapped, **through_store) if through_store else wrapped
+    stored = {name: heavy[name] for name in asked if heavy.get(name) is not None}
+    return _wrapped(trainable, run, metric, asked, _through_store(stored))
 
 
 def _check(trainable: Any, run: TrainRun | None) -> None:
@@ -91,11 +90,28 @@ def _check(trainable: Any, run: TrainRun | None) -> None:
         )
 
 
+def _through_store(values: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """A function that gives the values in any process, by way of Ray's object store."""
+    if not values:
+        return dict
+
+    def receive(config: Any, **stored: Any) -> dict[str, Any]:
+        return stored
+
+    fetch = tune.with_parameters(receive, **values)
+    return lambda: dict(fetch({}))
+
+
 def _wrapped(
-    trainable: Callable[..., Any], run: TrainRun | None, metric: str | None, asked: set[str]
+    trainable: Callable[..., Any],
+    run: TrainRun | None,
+    metric: str | None,
+    asked: set[str],
+    fetch: Callable[[], dict[str, Any]],
 ) -> Callable[..., Any]:
     def wrapped(config: Any, *args: Any, **kwargs: Any) -> Any:
-        offered = {"run": run, **{name: kwargs.pop(name) for name in OFFERED if name in kwargs}}
+        given = {name: kwargs.pop(name) for name in OFFERED if name in kwargs}
+        offered = {"run": run, **fetch(), **given}
         arguments = {
             name: offered.get(name)
             for name in asked

@@ -1,0 +1,35 @@
+"""What every test needs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the embedded backend: each test has its own, and no server is configured."""
+    folder = tmp_path / "ray_synapse-home"
+    monkeypatch.setenv("RAY_SYNAPSE_HOME", str(folder))
+    for variable in ("SYNAPSE_HOST", "RAY_SYNAPSE_UPLOAD"):
+        monkeypatch.delenv(variable, raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One local Ray for all tests that need one."""
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def cluster(ray_cluster: None, home: Path) -> Iterator[None]:
+    """The shared Ray, and the runs of the test ended when it is over."""
+    yield
+    from ray_synapse import start
+
+    for run in list(start._open_runs.values()):
+        start.close(run)

@@ -1,0 +1,123 @@
+import sqlite3
+import threading
+
+import pytest
+import ray
+
+import ray_synapse
+from tests.sweeps import backend, home
+
+pytestmark = pytest.mark.ray
+
+
+@ray.remote(num_cpus=0)
+class Caller:
+    """Stands for a trial's process: it holds the run that came in a pickle."""
+
+    def __init__(self, run):
+        self.run = run
+
+    def log(self, first, last):
+        for value in range(first, last):
+            self.run.log_metric("training", "loss", value)
+        return self.run.stats()
+
+    def log_image(self, index, size):
+        self.run.log_visualization("images", "train", index, b"\x89PNG\r\n\x1a\n" + b"x" * size)
+
+    def flush(self):
+        return self.run._channel.flush(20)
+
+    def same_run(self):
+        return ray_synapse.get_run() is self.run
+
+
+def values(job):
+    return [record["data"]["value"] for record in backend().logs(job, "metric")]
+
+
+def test_what_a_process_logs_arrives_once_and_in_order(cluster):
+    run = ray_synapse.init("order")
+    caller = Caller.remote(run)
+    ray.get(caller.log.remote(0, 300))
+    assert ray.get(caller.flush.remote())
+    assert values(run.job_id) == list(range(300))
+    assert ray.get(caller.same_run.remote())
+
+
+def test_a_record_survives_that_its_process_is_killed_right_after(cluster):
+    run = ray_synapse.init("killed")
+    callers = [Caller.remote(run) for _ in range(4)]
+    ray.get([caller.log.remote(0, 1) for caller in callers])
+    for index, caller in enumerate(callers):
+        with busy_relay():
+            ray.get(caller.log_image.remote(index, 600_000))
+            ray.kill(caller)
+    assert run._channel.flush(30)
+    wait_for(lambda: len(backend().logs(run.job_id, "visualization")) == 4)
+    for record in backend().logs(run.job_id, "visualization"):
+        assert len(record["file"]) > 800_000
+
+
+def test_a_lost_relay_costs_no_record(cluster):
+    run = ray_synapse.init("lost")
+    caller = Caller.remote(run)
+    ray.get(caller.log.remote(0, 50))
+    run.log_message("before")
+    ray.kill(ray.get_actor(run._spec.relay.name, namespace=run._spec.relay.namespace))
+    ray.get(caller.log.remote(50, 100))
+    run.log_message("after")
+    assert ray.get(caller.flush.remote())
+    assert run._channel.flush(20)
+    assert values(run.job_id) == list(range(100))
+    messages = [record["data"]["content"] for record in backend().logs(run.job_id, "message")]
+    assert messages == ["before", "after"]
+    assert run.stats()["logged"] == run.stats()["delivered"] == 102
+
+
+def test_a_pickled_run_is_small_and_holds_no_connection(cluster):
+    run = ray_synapse.init("small", metric="score", mode="max")
+    assert len(ray.cloudpickle.dumps(run)) < 1_000
+    assert ray.cloudpickle.loads(ray.cloudpickle.dumps(run)) is run
+
+
+def test_the_relay_takes_no_cpu_and_ends_with_its_run(cluster):
+    run = ray_synapse.init("costs")
+    before = ray.available_resources()["CPU"]
+    run.log_message("hello")
+    name, namespace = run._spec.relay.name, run._spec.relay.namespace
+    ray.get_actor(name, namespace=namespace)
+    assert ray.available_resources()["CPU"] == before
+    with run:
+        pass
+    wait_for(lambda: not exists(name, namespace))
+    assert backend().job(run.job_id)["status"] == "SUCCEEDED"
+
+
+def exists(name, namespace):
+    try:
+        ray.get_actor(name, namespace=namespace)
+    except ValueError:
+        return False
+    return True
+
+
+class busy_relay:
+    """The relay cannot write while another process holds the database."""
+
+    def __enter__(self):
+        self.connection = sqlite3.connect(home() / "ray_synapse.db", isolation_level=None)
+        self.connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, *error):
+        self.connection.execute("ROLLBACK")
+        self.connection.close()
+
+
+def wait_for(condition, seconds=30):
+    waiter = threading.Event()
+    for _ in range(seconds * 20):
+        if condition():
+            return
+        waiter.wait(0.05)
+    raise AssertionError("it did not come about")

@@ -1,0 +1,44 @@
+"""The exception tree: who can be caught as what."""
+
+import pytest
+
+from ray_synapse import errors
+
+TREE = [
+    (errors.SettingsError, (errors.SynapseError, ValueError)),
+    (errors.PayloadError, (errors.SynapseError, ValueError)),
+    (errors.NoRunError, (errors.SynapseError, RuntimeError)),
+    (errors.TrainableError, (errors.SynapseError, ValueError)),
+    (errors.BackendError, (errors.SynapseError,)),
+    (errors.NotFoundError, (errors.BackendError, LookupError)),
+    (errors.StorageError, (errors.BackendError, OSError)),
+    (errors.NoSpaceError, (errors.BackendError, OSError)),
+]
+
+
+@pytest.mark.parametrize(("kind", "parents"), TREE, ids=lambda each: getattr(each, "__name__", ""))
+def test_an_error_can_be_caught_as_ours_and_as_what_python_calls_it(
+    kind: type[Exception], parents: tuple[type[Exception], ...]
+) -> None:
+    for parent in (errors.SynapseError, *parents):
+        assert issubclass(kind, parent)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in TREE], ids=lambda kind: kind.__name__)
+def test_the_text_of_an_error_is_what_was_given(kind: type[Exception]) -> None:
+    assert str(kind("x: y. Do z.")) == "x: y. Do z."
+
+
+def test_the_tree_at_the_top_of_the_file_names_every_error() -> None:
+    kinds = [
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    ]
+    assert errors.__doc__ is not None
+    assert all(name in errors.__doc__ for name in kinds)
+    assert {kind.__name__ for kind, _ in TREE} | {"SynapseError"} == set(kinds)
+
+
+def test_a_full_disk_is_told_from_a_disk_that_cannot_be_written() -> None:
+    assert not issubclass(errors.NoSpaceError, errors.StorageError)
