@@ -73,5 +73,5 @@ def main():
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", category=FutureWarning)
-    ray.init(include_dashboard=False, logging_level="WARNING")
+    ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     main()

@@ -77,9 +77,12 @@ def _mime_of(content: bytes) -> str | None:
 
 def _save_pil(image: Any) -> bytes:
     buffer = io.BytesIO()
-    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
-        image = image.convert("RGB")
-    image.save(buffer, format="PNG")
+    try:
+        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+            image = image.convert("RGB")
+        image.save(buffer, format="PNG")
+    except Exception as error:  # it is read from its file only now
+        raise PayloadError(f"image: the PIL image cannot be read: {error}") from error
     return buffer.getvalue()
 
 
@@ -87,7 +90,12 @@ def _encode_array(image: Any) -> bytes:
     """PNG without Pillow, so that an array can be logged wherever numpy is."""
     import numpy as np  # Tune depends on it; late, since most processes log no array
 
-    array = np.asarray(image)
+    try:
+        array = np.asarray(image.detach() if hasattr(image, "detach") else image)
+    except Exception as error:  # a tensor on a GPU, or of a type that numpy lacks
+        raise PayloadError(
+            f"image: this {type(image).__name__} is no array for numpy ({error}); convert it first."
+        ) from error
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in _PNG_COLOR_TYPES or 0 in array.shape:
@@ -98,7 +106,7 @@ def _encode_array(image: Any) -> bytes:
     if array.dtype.kind not in "biuf":
         raise PayloadError(f"image: an array of {array.dtype} is none; give integers or floats.")
     if array.dtype.kind in "fb":
-        array = np.nan_to_num(array.astype("float64")) * 255.0
+        array = np.nan_to_num(array.astype("float64"), posinf=1.0, neginf=0.0) * 255.0
     pixels = np.clip(array.round(), 0, 255).astype("uint8")
     height, width, channels = pixels.shape
     rows = b"".join(b"\x00" + row.tobytes() for row in pixels)

@@ -24,7 +24,11 @@ AUTO_KEYS = frozenset(
 
 def own_metrics(result: Mapping[str, Any], metric: str | None = None) -> dict[str, Any]:
     """The result without what Tune fills in, unless that is the metric that is optimized."""
-    return {key: value for key, value in result.items() if key not in AUTO_KEYS or key == metric}
+    return {
+        key: value
+        for key, value in result.items()
+        if key == metric or not (key in AUTO_KEYS or str(key).startswith("config/"))
+    }
 
 
 def numbers(result: Mapping[str, Any], metric: str | None = None) -> dict[str, int | float]:
@@ -34,10 +38,15 @@ def numbers(result: Mapping[str, Any], metric: str | None = None) -> dict[str, i
     """
     found: dict[str, int | float] = {}
     for key, value in flatten(own_metrics(result, metric)).items():
-        number = int(value) if isinstance(value, bool) and key == metric else as_number(value)
+        number = metric_value(value) if key == metric else as_number(value)
         if number is not None:
             found[key] = number
     return found
+
+
+def metric_value(value: Any) -> int | float | None:
+    """The number that a value of the optimized metric stands for; Tune takes a bool as 0 or 1."""
+    return int(value) if isinstance(value, bool) else as_number(value)
 
 
 def lookup(result: Mapping[str, Any], metric: str) -> Any:

@@ -18,7 +18,8 @@ def encode_name(name: str) -> str:
         The encoded name. Encoding an encoded name changes nothing.
 
     Raises:
-        SettingsError: The name is no text, empty or blank, or longer than 200 characters.
+        SettingsError: The name is no text, empty or blank, not printable, or longer than 200
+            characters.
     """
     if not isinstance(name, str):
         raise SettingsError(
@@ -30,9 +31,19 @@ def encode_name(name: str) -> str:
             f"name: a run's name must not be empty or blank, but it is {name!r}. "
             'Give one such as "digits:lr,width".'
         )
+    if not name.strip().isprintable():
+        raise SettingsError(
+            f"name: a run's name must be of printable characters, but it is {name!r}. Take out the "
+            "line breaks and control characters."
+        )
     if len(name) > MAX_NAME_CHARS:
         raise SettingsError(
             f"name: a run's name has at most {MAX_NAME_CHARS} characters, but {name[:40]!r}… has "
             f"{len(name)}. Shorten it."
         )
     return name.strip().replace(":", "%3A").replace(",", "%2C")
+
+
+def display_name(encoded: str) -> str:
+    """The name as the user wrote it, for a person to read."""
+    return encoded.replace("%3A", ":").replace("%2C", ",")

@@ -51,9 +51,9 @@ def trials(
     """
     if data is None:
         data = {
-            "base": base or (),
-            "hyperparameters": hyperparameters or (),
-            "metrics": metrics or (),
+            "base": base,
+            "hyperparameters": hyperparameters,
+            "metrics": metrics,
             "trials": rows,
             "best_trial": best_trial,
         }
@@ -69,7 +69,8 @@ def trials(
         )
     wire: dict[str, Wire] = {str(key): to_wire(value) for key, value in data.items()}
     for part in ("base", "hyperparameters", "metrics"):
-        wire[part] = [str(column) for column in data.get(part) or ()]
+        columns = data.get(part)
+        wire[part] = [] if columns is None else [str(column) for column in columns]
     wire["trials"] = {str(trial): _row(row) for trial, row in data["trials"].items()}
     wire["best_trial"] = str(data.get("best_trial") or best_trial or "")
     return wire

@@ -2,7 +2,7 @@
 
 import math
 
-from ray_synapse.values import Wire
+from ray_synapse.values import Wire, as_number
 
 # The share of each step in the whole, in percent, as the platform draws it
 # (platform documentation, "Progress Tracking", and the progress_record of the backend's API).
@@ -36,6 +36,7 @@ class Progress:
             now: A clock in seconds.
             tuning: Whether the job tunes or trains.
         """
+        current, total = as_number(current) or 0, as_number(total)
         shares = TUNING_STEPS if tuning else TRAINING_STEPS
         percent = _percent(current, total)
         self._percents[step] = percent

@@ -1,6 +1,7 @@
 """The handle of one run: what a script, a trial or another SDK holds to log something."""
 
 import os
+import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from ray_synapse.backend.protocol import Backend, BackendSpec, Counts, JobId
 from ray_synapse.delivery import cluster
 from ray_synapse.delivery.channel import Channel
 from ray_synapse.delivery.relay import RelayAddress
-from ray_synapse.errors import BackendError
+from ray_synapse.errors import BackendError, PayloadError
 from ray_synapse.images import to_data_uri
 from ray_synapse.progress import Progress
 from ray_synapse.settings import Mode, Upload
 from ray_synapse.values import Wire, dumps
 
 FLUSH_S = 10.0  # at the end of a run: the longest that a script waits for its last records
+LEVELS = ("debug", "info", "success", "warning", "error", "danger")  # of the backend's API
 SWEEP_STOP_S = 10.0  # likewise, for the last table of a sweep that just ended
 
 
@@ -29,9 +31,10 @@ class Sweep(Protocol):
     trials: Sequence[Any]
     metric: str | None
     mode: Mode | None
+    tune_ended: bool
 
-    def stop(self, timeout: float) -> bool:
-        """Send the last table, within the timeout in seconds. Returns whether Tune had ended."""
+    def stop(self, timeout: float) -> None:
+        """Send the last table, within the timeout in seconds."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,11 @@ class TrainRun:
         self._spec = spec
         self._is_tune = spec.is_tune
         self._checkpoint_output: str | None = None
-        self._backend: Backend = spec.backend.open()
         owns_relay = owned and not cluster.in_worker()
         self._channel = Channel(spec.backend, spec.job_id, spec.relay, owns_relay=owns_relay)
         self._progress: Progress | None = None
         self._table: dict[str, Wire] | None = None  # the newest trials table that was logged
-        self._sweep: Sweep | None = None
+        self._sweeps: list[Sweep] = []  # the ones that are not finished yet, the newest last
         self._concluded = False  # the newest sweep is finished: models, best trial, last table
         self._told: set[str] = set()  # what finish said already
         self._owner_pid = os.getpid() if owned else None
@@ -119,7 +121,12 @@ class TrainRun:
         Args:
             content: The text; what is over 20,000 characters is cut.
             level: ``debug``, ``info``, ``success``, ``warning``, ``error`` or ``danger``.
+
+        Raises:
+            PayloadError: The level is none of these. Also a ValueError.
         """
+        if level not in LEVELS:
+            raise PayloadError(f"level is {level!r}; allowed are {', '.join(LEVELS)}.")
         self._channel.put("message", dumps(payloads.message(content)), level=level)
 
     def log_trials(
@@ -167,7 +174,7 @@ class TrainRun:
         record = self._progress.move(
             current, total, str(category), now=time.monotonic(), tuning=self.is_tune
         )
-        self._channel.put("progress", dumps(record), step=str(category))
+        self._channel.put("progress", dumps(record), step=dumps(str(category))[1:-1])
 
     def end_log(self) -> None:
         """Log that the run is complete, and wait up to 10 s until everything is written."""
@@ -249,6 +256,10 @@ class TrainRun:
         self._owner_pid = os.getpid()
         self._channel.open_relay(own=True)
 
+    def _driven_here(self) -> dict[str, Wire]:
+        """The fields of a job that this process drives."""
+        return {"status": "RUNNING", "host": socket.gethostname(), "pid": os.getpid()}
+
     def _as_spec(self) -> RunSpec:
         old = self._spec
         return RunSpec(
@@ -256,10 +267,9 @@ class TrainRun:
             *(self._is_tune, self.num_samples),
         )
 
-    def _take_sweep(self) -> tuple[Sweep | None, bool]:
-        """The sweep that was not finished yet, its last table sent, and whether Tune ended it."""
-        sweep, self._sweep = self._sweep, None
-        return sweep, sweep.stop(SWEEP_STOP_S) if sweep else True
+    @property
+    def _backend(self) -> Backend:
+        return self._channel.backend
 
     def _patch_job(self, **fields: Wire) -> None:
         """Change the job; a backend that cannot is only told of."""

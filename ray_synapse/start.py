@@ -2,11 +2,9 @@
 
 import atexit
 import os
-import socket
 import sys
 import uuid
 from dataclasses import replace
-from typing import Any
 
 from ray_synapse import console, settings
 from ray_synapse.backend.local import LocalSpec
@@ -137,6 +135,8 @@ def _end_job(run: TrainRun, error: BaseException | None) -> None:
     from ray_synapse.results.finish import finish_at_exit  # the one import upwards: only at the end
 
     ended_by_finish = finish_at_exit(run)
+    if isinstance(error, SystemExit) and not error.code:
+        error = None
     if error is not None:
         run.log_message(f"The script ended with {type(error).__name__}: {error}", "error")
         run._patch_job(status="FAILED")
@@ -153,11 +153,9 @@ def _end_job(run: TrainRun, error: BaseException | None) -> None:
 
 def _open(spec: RunSpec, job_id: JobId | None) -> TrainRun:
     backend = spec.backend.open()
-    fields: dict[str, Any] = {"status": "RUNNING", "host": socket.gethostname(), "pid": os.getpid()}
     if job_id is None:
-        fields.update(metric=spec.metric, mode=spec.mode)
-        number = backend.create_job(spec.name, fields)
-        return _remember(TrainRun(replace(spec, job_id=number), owned=True))
+        number = backend.create_job(spec.name, {"metric": spec.metric, "mode": spec.mode})
+        return _driven(_remember(TrainRun(replace(spec, job_id=number), owned=True)))
     job = backend.job(job_id)
     spec = replace(
         spec,
@@ -165,12 +163,19 @@ def _open(spec: RunSpec, job_id: JobId | None) -> TrainRun:
         metric=spec.metric or job["metric"],
         mode=spec.mode or job["mode"],
     )
-    backend.patch_job(spec.job_id, {**fields, "metric": spec.metric, "mode": spec.mode})
     run = _open_runs.get((spec.backend, spec.job_id))
     if run is None:
-        return _remember(TrainRun(spec, owned=True))
+        return _driven(_remember(TrainRun(spec, owned=True)))
     run.name, run.metric, run.mode, run.upload = spec.name, spec.metric, spec.mode, spec.upload
     run._adopt()
+    return _driven(run)
+
+
+def _driven(run: TrainRun) -> TrainRun:
+    """Note in the job that this process drives it. Raises what the backend raises."""
+    run._backend.patch_job(
+        run.job_id, {**run._driven_here(), "metric": run.metric, "mode": run.mode}
+    )
     return run
 
 

@@ -1,12 +1,11 @@
 """The table of all trials of a sweep. Knows no Ray, no thread and no run."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from ray_synapse.values import Wire, dumps, flatten, to_wire
+from ray_synapse.values import Wire, dumps, flatten, is_finite, to_wire
 
 BASE_COLUMNS = ("trial_id", "status")
 MAX_METRICS = 4  # what the platform's page shows beside the hyperparameters
@@ -42,10 +41,12 @@ class Table:
 
     def __init__(self, metric: str | None = None, columns: Columns | None = None) -> None:
         self.columns = columns or Columns()
+        del self.columns.metrics[MAX_METRICS:]
         self.changed = False
         self._metric = metric
         if metric is not None and metric not in self.columns.metrics:
             self.columns.metrics.insert(0, metric)
+            del self.columns.metrics[MAX_METRICS:]
         self._rows: dict[str, _Row] = {}
 
     def __len__(self) -> int:
@@ -95,24 +96,34 @@ class Table:
                 break
             if name not in columns:
                 columns.append(name)
-        shown = {name: metrics[name] for name in columns if name in metrics}
-        if shown:
-            row.metrics.update(shown)
-            self.changed = True
+        for name in columns:
+            if name in metrics and _differ(row.metrics.get(name), metrics[name]):
+                row.metrics[name], self.changed = metrics[name], True
 
-    def best(self, mode: str | None) -> float | None:
-        """The best of the last values of the metric over the trials that did not fail."""
+    def best(self, mode: str | None) -> tuple[str, float] | None:
+        """The trial with the best last value of the metric, and that value; None if none has one.
+
+        A trial that failed, or whose value is not finite, cannot be it.
+        """
         if self._metric is None or mode is None:
             return None
-        values = [
-            row.metrics[self._metric]
-            for row in self._rows.values()
-            if self._metric in row.metrics and row.status != "ERROR"
-        ]
-        finite = [value for value in values if math.isfinite(value)]
-        return (max(finite) if mode == "max" else min(finite)) if finite else None
+        values = {
+            trial_id: row.metrics[self._metric]
+            for trial_id, row in self._rows.items()
+            if row.status != "ERROR" and is_finite(row.metrics.get(self._metric))
+        }
+        if not values:
+            return None
+        best = (max if mode == "max" else min)(values, key=lambda trial_id: values[trial_id])
+        return best, values[best]
 
-    def snapshot(self) -> dict[str, Wire]:
+    def end_unfinished(self) -> None:
+        """Whatever had not ended was cut off with its process."""
+        for trial_id, row in self._rows.items():
+            if row.status not in ENDED:
+                self.set_ended(trial_id, "TERMINATED")
+
+    def snapshot(self, best_trial: str = "") -> dict[str, Wire]:
         """The whole table as the ``data`` of a ``trials`` event, independent of this object."""
         self.changed = False
         hyperparameters, metrics = self.columns.hyperparameters, self.columns.metrics
@@ -128,7 +139,7 @@ class Table:
             "hyperparameters": list(hyperparameters),
             "metrics": list(metrics),
             "trials": trials,
-            "best_trial": "",
+            "best_trial": best_trial,
         }
 
     def _row(self, trial_id: str) -> _Row:
@@ -137,6 +148,11 @@ class Table:
             row = self._rows[trial_id] = _Row()
             self.changed = True
         return row
+
+
+def _differ(old: float | None, new: float) -> bool:
+    both_nan = old is not None and old != old and new != new
+    return old != new and not both_nan
 
 
 def estimate_bytes(snapshot: Mapping[str, Any]) -> int:

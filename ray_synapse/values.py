@@ -35,8 +35,9 @@ def to_wire(value: Any, *, max_chars: int = MAX_TEXT_CHARS) -> Wire:
 
 
 def dumps(value: Wire) -> str:
-    """JSON text without blanks and without NaN, as it goes over the wire."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """JSON text without blanks, NaN and lone surrogates, as it goes over the wire."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def as_number(value: Any) -> int | float | None:
@@ -51,13 +52,19 @@ def as_number(value: Any) -> int | float | None:
     value = _plain_scalar(value)
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, Fraction)):
         return None
-    return int(value) if isinstance(value, int) else float(value)
+    try:
+        return int(value) if isinstance(value, int) else float(value)
+    except (OverflowError, ValueError):  # Fraction(10**400), Decimal("sNaN")
+        return None
 
 
 def is_finite(value: Any) -> bool:
     """Whether ``value`` is a number, neither NaN nor infinite."""
     number = as_number(value)
-    return number is not None and math.isfinite(number)
+    try:
+        return number is not None and math.isfinite(number)
+    except OverflowError:  # an integer that no float can hold
+        return False
 
 
 def flatten(value: Mapping[Any, Any]) -> dict[str, Any]:
@@ -98,7 +105,7 @@ class _Converter:
 
     def convert(self, value: Any, depth: int) -> Wire:
         self._nodes_left -= 1
-        if value is None or isinstance(value, bool):
+        if value is None or value is True or value is False:
             return value
         if type(value) is int:
             return value if value.bit_length() <= 256 else self._text(f"{value:#x}")
@@ -117,6 +124,8 @@ class _Converter:
         if isinstance(value, str):
             return self._text(str.__str__(value))
         if (number := as_number(value)) is not None:
+            if isinstance(number, int):
+                return self.convert(number, depth + 1)
             return number if math.isfinite(number) else None
         if isinstance(value, Mapping):
             return self._mapping(value, depth)

@@ -15,11 +15,15 @@ from rich.text import Text
 from ray_synapse import settings
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.backend.protocol import Counts, JobId
+from ray_synapse.names import display_name
 from ray_synapse.run import TrainRun
 
 MAX_CELL = 24  # characters: a longer value is cut where the space is limited
-PIPED_WIDTH = 10_000  # nothing is cut or wrapped in a file or a pipe
+PIPED_WIDTH = 1_000_000  # nothing is cut or wrapped in a file or a pipe
 COLUMN_GAP = 2
+
+Column = tuple[str, str]  # the part of the table it belongs to, and its name
+TRIAL: Column = ("trial", "trial")
 
 
 def show(run: TrainRun | JobId) -> None:
@@ -38,11 +42,17 @@ def show(run: TrainRun | JobId) -> None:
         render_job(LocalBackend(settings.home()), run)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command, which ends quietly; rich would exit with 1."""
+        raise BrokenPipeError
+
+
 def make_console() -> Console:
     """A console on stdout that is as wide as the terminal, or as wide as needed in a pipe."""
     if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=PIPED_WIDTH, color_system=None, soft_wrap=True)
+        return _Console(highlight=False)
+    return _Console(highlight=False, width=PIPED_WIDTH, color_system=None, soft_wrap=True)
 
 
 def render_jobs(jobs: Sequence[dict[str, Any]]) -> None:
@@ -51,7 +61,7 @@ def render_jobs(jobs: Sequence[dict[str, Any]]) -> None:
     rows = [
         [
             str(job["id"]),
-            job["name"],
+            display_name(job["name"]),
             status_of(job),
             _local_time(job["created"]),
             _percent(job["progress_record"]),
@@ -67,7 +77,8 @@ def render_job(backend: LocalBackend, job_id: JobId) -> None:
     console = make_console()
     job = backend.job(job_id)
     console.print(
-        f"job {job['id']}  {job['name']}  {status_of(job)}  {_percent(job['progress_record'])}",
+        f"job {job['id']}  {display_name(job['name'])}  {status_of(job)}  "
+        f"{_percent(job['progress_record'])}",
         markup=False,
     )
     goal = f"{job['mode'] or '?'} {job['metric']}" if job["metric"] else "not given"
@@ -121,46 +132,61 @@ def is_alive(job: dict[str, Any]) -> bool:
 def _print_trials(console: Console, table: dict[str, Any]) -> None:
     """The table of trials. What does not fit in the width is left out and named."""
     best = table.get("best_trial") or ""
-    metrics, hyperparameters = list(table["metrics"]), list(table["hyperparameters"])
-    rows = [_flat_row(trial_id, row, table) for trial_id, row in table["trials"].items()]
-    base = [name for name in table["base"] if name != "trial_id"]
-    wanted = ["trial", *base, *metrics[:1], *hyperparameters, *metrics[1:]]
-    order = ["trial", *base, *hyperparameters, *metrics]
-    if not hyperparameters and not metrics:  # rows that were logged by hand, without columns
-        wanted = order = list(dict.fromkeys(key for row in rows for key in row))
-    for row in rows:
-        row["trial"] = f"* {row['trial']}" if row["trial"] == best else f"  {row['trial']}"
-    shown = [name for name in order if name in _fitting(console.width, wanted, rows)]
-    cells = [[row.get(name, "") for name in shown] for row in rows]
-    _print_table(console, shown, cells, marked=lambda row: row[0].startswith("*"))
+    columns = _columns(table)
+    rows = [_row(trial_id, row, columns, best) for trial_id, row in table["trials"].items()]
+    metrics = [column for column in columns if column[0] == "metrics"]
+    by_importance = sorted(columns, key=lambda column: column in metrics[1:])
+    if metrics:  # the optimized one right after the status
+        by_importance.remove(metrics[0])
+        fixed = [column for column in by_importance if column[0] in ("trial", "base")]
+        by_importance.insert(len(fixed), metrics[0])
+    fitting = _fitting(console.width, by_importance, rows)
+    shown = [column for column in columns if column in fitting]
+    cells = [[row[column] for column in shown] for row in rows]
+    names = [name for _, name in shown]
+    _print_table(console, names, cells, marked=lambda row: row[0].startswith("*"))
     if best:
         console.print("* the best trial", markup=False)
-    left_out = [name for name in order if name not in shown]
+    left_out = [name for part, name in columns if (part, name) not in fitting]
     if left_out:
         console.print(
             f"not shown for want of width: {', '.join(left_out)} (--json has all)", markup=False
         )
 
 
-def _flat_row(trial_id: str, row: Any, table: dict[str, Any]) -> dict[str, str]:
-    flat = {"trial": trial_id}
-    for part in ("base", "hyperparameters", "metrics"):
-        cells = row.get(part) if isinstance(row, dict) else None
-        if isinstance(cells, list):
-            flat.update(zip(table[part], map(_cell, cells), strict=False))
-    if isinstance(row, dict) and not isinstance(row.get("base"), list):
-        flat.update({key: _cell(value) for key, value in row.items()})
-    return flat
+def _columns(table: dict[str, Any]) -> list[Column]:
+    parts = ("base", "hyperparameters", "metrics")
+    found = [(part, str(name)) for part in parts for name in table.get(part) or ()]
+    if not found:  # logged by hand, as flat objects without columns
+        rows = [row for row in table["trials"].values() if isinstance(row, dict)]
+        found = [("", name) for name in dict.fromkeys(name for row in rows for name in row)]
+    return [TRIAL, *(column for column in found if column != ("base", "trial_id"))]
 
 
-def _fitting(width: int, names: list[str], rows: list[dict[str, str]]) -> set[str]:
-    fitting: set[str] = set()
+def _row(trial_id: str, row: Any, columns: list[Column], best: str) -> dict[Column, str]:
+    cells = dict.fromkeys(columns, "")
+    cells[TRIAL] = f"* {trial_id}" if trial_id == best else f"  {trial_id}"
+    if not isinstance(row, dict):
+        return cells
+    for part in {part for part, _ in columns} - {TRIAL[0]}:
+        mine = [column for column in columns if column[0] == part]
+        values = row.get(part)
+        if isinstance(values, list):
+            skipped = 1 if part == "base" and len(values) > len(mine) else 0  # the trial's id
+            cells.update(zip(mine, map(_cell, values[skipped:]), strict=False))
+        else:
+            cells.update({each: _cell(row[each[1]]) for each in mine if each[1] in row})
+    return cells
+
+
+def _fitting(width: int, columns: list[Column], rows: list[dict[Column, str]]) -> set[Column]:
+    fitting: set[Column] = set()
     used = 0
-    for name in names:
-        longest = max([len(name), *(len(row.get(name, "")) for row in rows)])
+    for column in columns:
+        longest = max([len(column[1]), *(len(row[column]) for row in rows)])
         used += (longest if width >= PIPED_WIDTH else min(longest, MAX_CELL)) + COLUMN_GAP
         if used - COLUMN_GAP <= width or len(fitting) < 2:
-            fitting.add(name)
+            fitting.add(column)
     return fitting
 
 

@@ -264,21 +264,25 @@ def test_a_cyclic_value_ends() -> None:
 
 def test_a_text_of_10_mb_is_cut_and_says_so() -> None:
     wire = on_the_wire("x" * 10_000_000)
-    assert len(wire) < MAX_TEXT_CHARS + 50
-    assert wire.endswith("… (10,000,000 characters)")
+    assert len(wire) <= MAX_TEXT_CHARS
+    assert wire.startswith("xxx")
+    assert wire.endswith("x… (10,000,000 characters)")
     nested = dumps(to_wire({"x" * 10_000_000: ["y" * 10_000_000]}))
     assert len(nested) < 3 * MAX_TEXT_CHARS
 
 
 def test_a_text_of_the_greatest_length_is_whole() -> None:
     assert to_wire("x" * MAX_TEXT_CHARS) == "x" * MAX_TEXT_CHARS
-    assert to_wire("x" * 5, max_chars=4) == "xxxx… (5 characters)"
+    assert to_wire("x" * 1_000, max_chars=30) == "xxxxxxxxxxxx… (1,000 characters)"[-30:]
 
 
 def test_a_long_list_or_dict_is_cut_and_says_by_how_much() -> None:
     assert on_the_wire(list(range(MAX_ITEMS))) == list(range(MAX_ITEMS))
-    assert on_the_wire(list(range(MAX_ITEMS + 5)))[-1] == "… 5 more"
-    assert on_the_wire({str(key): 0 for key in range(MAX_ITEMS + 1_234)})["…"] == "1,234 more"
+    wire = on_the_wire(list(range(MAX_ITEMS + 1_234)))
+    assert wire[:-1] == list(range(len(wire) - 1))
+    assert wire[-1] == f"… {MAX_ITEMS + 1_234 - (len(wire) - 1):,} more"
+    keyed = on_the_wire({str(key): 0 for key in range(MAX_ITEMS + 1_234)})
+    assert keyed["…"] == f"{MAX_ITEMS + 1_234 - (len(keyed) - 1):,} more"
 
 
 def test_a_huge_nested_value_stays_small() -> None:
@@ -331,11 +335,12 @@ LEAVES = (
     | st.times()
     | st.timedeltas()
     | st.uuids()
-    | st.sampled_from([*Color, *Level, named, Layer, SilentRepr(), NotImplemented, ..., object()])
+    | st.sampled_from([*Color, *Level, named, Layer, NotImplemented, ..., object()])
     | st.floats(width=32).map(np.float32)
     | st.integers(-(2**63), 2**63 - 1).map(np.int64)
     | st.lists(st.floats(), max_size=5).map(np.array)
     | st.builds(Layer, st.integers(), st.floats())
+    | st.builds(SilentRepr)
 )
 KEYS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
 ANYTHING = st.recursive(
@@ -410,12 +415,8 @@ def test_a_torch_scalar_is_a_number() -> None:
 @pytest.mark.parametrize(
     ("value", "finite"),
     [
-        (1, True),
-        (0.0, True),
-        (np.float32(1), True),
-        (math.nan, False),
-        (math.inf, False),
-        *[(None, False), ("1", False), (True, False), (Decimal("NaN"), False)],
+        *((value, True) for value in (1, 0.0, np.float32(1), Decimal(2))),
+        *((value, False) for value in (math.nan, math.inf, None, "1", True, Decimal("NaN"))),
     ],
     ids=repr,
 )
@@ -423,7 +424,9 @@ def test_only_a_finite_number_is_finite(value: Any, finite: bool) -> None:
     assert is_finite(value) is finite
 
 
-@pytest.mark.parametrize("value", [Decimal("sNaN"), Fraction(10**400), 10**400, -(10**400)])
+@pytest.mark.parametrize(
+    "value", [Decimal("sNaN"), Fraction(10**400), 10**400, -(10**400)], ids=lambda v: str(v)[:9]
+)
 def test_a_number_that_no_float_can_hold_does_not_raise(value: Any) -> None:
     as_number(value)
     assert isinstance(is_finite(value), bool)

@@ -33,7 +33,8 @@ class Record(NamedTuple):
 
     def size(self) -> int:
         """About how many bytes it takes in memory and on the wire."""
-        return len(self.data) + len(self.file or "") + 200
+        data = len(self.data) if self.data.isascii() else len(self.data.encode("utf-8", "replace"))
+        return data + len(self.file or "") + 200
 
 
 class Batch(NamedTuple):

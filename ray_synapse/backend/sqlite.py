@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ray_synapse.errors import StorageError
+from ray_synapse.errors import BackendError, StorageError
 
 BUSY_TIMEOUT_S = 10.0  # transactions here take milliseconds; this is for a disk that stalls
 
@@ -17,6 +17,11 @@ NETWORK_FILESYSTEMS = (
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "lustre", "gpfs", "beegfs", "ceph"),
     *("glusterfs", "pvfs2", "orangefs", "ocfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph"),
     *("fuse.juicefs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone", "virtiofs", "wekafs"),
+)
+# What SQLite raises for a value or statement that it will never take, however often it is tried.
+REFUSALS = (
+    *(sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, sqlite3.IntegrityError),
+    *(UnicodeEncodeError, OverflowError),
 )
 MOUNTS = Path("/proc/self/mounts")
 
@@ -87,9 +92,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn what sqlite3 and the file system raise into StorageError: here and nowhere else."""
+    """Turn what sqlite3 and the file system raise into our errors: here and nowhere else."""
     try:
         yield
+    except REFUSALS as error:
+        raise BackendError(f"{path}: it does not take this: {error}") from error
     except sqlite3.Error as error:
         raise StorageError(f"{path}: {error}. {_advice(error)}") from error
     except StorageError:
@@ -113,6 +120,7 @@ def _advice(error: sqlite3.Error) -> str:
 
 
 def _set_journal(connection: sqlite3.Connection, path: Path, mounts: Path) -> str:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only a new file takes it on
     kind = filesystem_of(path.parent, mounts)
     if kind in NETWORK_FILESYSTEMS:
         connection.execute("PRAGMA journal_mode = DELETE")
@@ -120,7 +128,6 @@ def _set_journal(connection: sqlite3.Connection, path: Path, mounts: Path) -> st
             f"{path.parent} is on a network file system ({kind}): using SQLite's slower rollback "
             "journal there. RAY_SYNAPSE_HOME can name a local folder."
         )
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only a new file takes it on
     _set_wal(connection)
     # A commit then survives the death of any process, and of the host up to the last checkpoint.
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -134,8 +141,8 @@ def _set_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             return
-        except sqlite3.OperationalError:
-            if time.monotonic() > give_up:
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up:
                 raise
             time.sleep(0.02)
 

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ray_synapse import console
-from ray_synapse.backend.protocol import BackendSpec, Counts, JobId, Record
+from ray_synapse.backend.protocol import Backend, BackendSpec, Batch, Counts, JobId, Record
 from ray_synapse.delivery import cluster, relay
-from ray_synapse.delivery.pending import Pending
+from ray_synapse.delivery.pending import MAX_BATCH_RECORDS, Pending
 from ray_synapse.errors import BackendError, NotFoundError, StorageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Channel:
 
     def _start(self, *, forked: bool = False) -> None:
         self._forked = forked  # Ray cannot be used in a forked child
-        self._backend = self._spec.open()
+        self._backend: Backend = self._spec.open()
         self._lock = threading.RLock()
         self._pending = Pending()
         self._session: str | None = None  # the Ray session that _relay belongs to
@@ -58,6 +58,7 @@ class Channel:
         self._round = 0  # goes up when records are taken back; answers to older ones are void
         self._answers: deque[tuple[int, int | BaseException]] = deque()
         self._answered = threading.Event()
+        self._careful = False  # a batch was refused: one record at a time, to find which
         self._retry_at = self._find_at = 0.0
         self._retrying = False
 
@@ -84,6 +85,11 @@ class Channel:
         if by_relay and record.size() > relay.PIECE_BYTES:
             self._wait_for(seq, LARGE_RECORD_WAIT_S)
 
+    @property
+    def backend(self) -> Backend:
+        """The backend as this process has opened it."""
+        return self._backend
+
     def open_relay(self, *, own: bool = False) -> None:
         """Make sure of the relay where this process makes it: from now on, if ``own``."""
         with self._lock:
@@ -100,8 +106,11 @@ class Channel:
     def flush(self, timeout: float) -> bool:
         """Wait until everything put so far is written.
 
+        A relay that does not answer in time (it hangs, or could not start yet) is given up: this
+        process then writes by itself.
+
         Args:
-            timeout: The longest wait, in seconds.
+            timeout: The longest wait, in seconds; as long again after giving up a relay.
 
         Returns:
             Whether nothing of it is left waiting.
@@ -109,6 +118,12 @@ class Channel:
         with self._lock:
             self._retry_at = 0.0
             seq = self._pending.last
+        if self._wait_for(seq, timeout):
+            return True
+        with self._lock:
+            if self._relay is None:
+                return False
+            self._lose_relay()
         return self._wait_for(seq, timeout)
 
     def count_dropped(self, number: int) -> None:
@@ -134,24 +149,31 @@ class Channel:
         self._find_relay()
         if time.monotonic() < self._retry_at:
             return
-        while batch := self._pending.next_batch():
-            try:
-                if self._relay is not None:
-                    future = relay.hand_over(self._relay, batch)
-                    self._pending.sent(batch)
-                    future.add_done_callback(partial(self._on_answer, self._round))
-                else:
-                    kept = self._write_here(batch)
-                    self._pending.sent(batch)
-                    self._pending.written(kept)
-            except Exception as error:  # also Ray's, when another thread is shutting it down
-                self._fail(error)
+        while batch := self._pending.next_batch(1 if self._careful else MAX_BATCH_RECORDS):
+            if not (self._hand_over(batch) if self._relay is not None else self._write(batch)):
                 return
+        self._careful = False
 
-    def _write_here(self, batch: Any) -> int:
-        if not self._spec.reachable():  # a trial on another node, which has no relay any more
-            raise StorageError(f"{self._spec.describe()} is not on this machine")
-        return self._backend.write(self._job, batch)
+    def _hand_over(self, batch: Batch) -> bool:
+        try:
+            future = relay.hand_over(self._relay, batch)
+        except Exception:  # its cluster is gone, or being shut down by another thread right now
+            self._lose_relay()
+            return True  # goes on by writing here
+        self._pending.sent(batch)
+        future.add_done_callback(partial(self._on_answer, self._round))
+        return not self._careful  # then its answer decides about the next one
+
+    def _write(self, batch: Batch) -> bool:
+        try:
+            if not self._spec.reachable():  # a trial on another node, which has no relay any more
+                raise StorageError(f"{self._spec.describe()} is not on this machine")
+            kept = self._backend.write(self._job, batch)
+        except Exception as error:
+            return self._fail(error)
+        self._pending.sent(batch)
+        self._pending.written(kept)
+        return True
 
     def _drain(self) -> None:
         """Take in the answers that have come."""
@@ -162,18 +184,29 @@ class Channel:
             elif round_ == self._round:
                 self._fail(answer)
 
-    def _fail(self, error: BaseException) -> None:
-        """Take back what is in flight, to be sent again: at once when only the relay is gone."""
+    def _fail(self, error: BaseException) -> bool:
+        """Take back what is in flight, to be sent again. Returns whether that may be at once."""
         self._take_back()
         if isinstance(error, NotFoundError):  # the job was removed while it ran
             console.say_once(f"{error} What is still logged to it is dropped.")
             self._pending.drop_all()
         elif self._relay is not None and relay.is_loss(error):
-            self._relay, self._lost = None, True
-        else:
+            self._lose_relay()
+        elif isinstance(error, StorageError):
             console.say_once(f"job {self._job}: cannot write now, trying again: {error}")
             self._retry_at = time.monotonic() + RETRY_S
             self._retry_soon(RETRY_S)
+            return False
+        elif self._careful:
+            console.say_once(f"job {self._job}: a record cannot be kept and is dropped: {error}")
+            self._pending.drop_first()
+        else:
+            self._careful = True
+        return True
+
+    def _lose_relay(self) -> None:
+        self._take_back()
+        self._relay, self._lost = None, True
 
     def _take_back(self) -> None:
         self._round += 1

@@ -5,26 +5,22 @@ from typing import Any
 
 
 def session() -> str | None:
-    """An id of the Ray cluster that this process is connected to, or None.
+    """An id of this process's connection to a Ray cluster, or None.
 
-    It is the node's id, so it differs after ``ray.shutdown()`` and another ``ray.init()``.
+    It differs after ``ray.shutdown()`` and another ``ray.init()``, also to the same cluster.
     """
-    ray: Any = sys.modules.get("ray")
+    context = _context()
     try:
-        if ray is None or not ray.is_initialized():
-            return None
-        return str(ray.get_runtime_context().get_node_id())
-    except Exception:  # Ray is being imported or shut down by another thread
+        return f"{context.get_node_id()}/{context.get_job_id()}" if context else None
+    except Exception:  # Ray is shut down by another thread at this moment
         return None
 
 
 def in_worker() -> bool:
     """Whether this process is one of Ray's workers: a trial, a task or an actor, not the script."""
-    ray: Any = sys.modules.get("ray")
-    if ray is None or session() is None:
-        return False
+    context = _context()
     try:
-        return bool(ray.get_runtime_context().worker.mode == ray.WORKER_MODE)
+        return bool(context and context.worker.mode == sys.modules["ray"].WORKER_MODE)
     except AttributeError:
         return trial_session() is not None
 
@@ -47,4 +43,19 @@ def trial_id() -> str | None:
     try:
         return getattr(trial_session(), "trial_id", None)
     except Exception:  # a session of Ray Train, which has no trial
+        return None
+
+
+def _context() -> Any:
+    """Ray's runtime context, or None where Ray does not run.
+
+    Not by ``ray.get_runtime_context``: that starts Ray if another thread has just shut it down.
+    """
+    ray: Any = sys.modules.get("ray")
+    module: Any = sys.modules.get("ray.runtime_context")
+    try:
+        if ray is None or module is None or not ray.is_initialized():
+            return None
+        return module.get_runtime_context()
+    except Exception:  # Ray is being imported by another thread
         return None

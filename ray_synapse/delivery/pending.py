@@ -26,6 +26,8 @@ class Pending:
         self._bytes = 0  # of both
         self._last = 0  # the number of the newest record
         self._sent = 0  # the number of the last one that was handed over
+        self._written = 0  # the number up to which all are known to be written
+        self._handed = 0  # the number of the last one that was ever handed over
         self._delivered = self._dropped = self._replaced = 0
 
     def __len__(self) -> int:
@@ -46,24 +48,25 @@ class Pending:
         """Number a record and keep it; a snapshot replaces the unsent one of its kind.
 
         Returns:
-            False if there was no room: the record is dropped, and counted.
+            False if there was no room: the record is dropped, and counted. For a snapshot there
+            is always room, since there is only one of its kind.
         """
-        if self._bytes + record.size() > MAX_PENDING_BYTES or len(self) >= MAX_PENDING_RECORDS:
-            self._dropped += 1
-            return False
         if record.event in SNAPSHOTS:
             self._remove_unsent(record.event)
+        elif self._bytes + record.size() > MAX_PENDING_BYTES or len(self) >= MAX_PENDING_RECORDS:
+            self._dropped += 1
+            return False
         self._last += 1
         self._unsent.append(record._replace(seq=self._last))
         self._bytes += record.size()
         return True
 
-    def next_batch(self) -> Batch | None:
-        """The oldest unsent records, up to a batch's size, or None."""
+    def next_batch(self, limit: int = MAX_BATCH_RECORDS) -> Batch | None:
+        """The oldest unsent records, up to a batch's size and ``limit`` records, or None."""
         if not self._unsent:
             return None
         records, size = [self._unsent[0]], self._unsent[0].size()
-        for record in islice(self._unsent, 1, MAX_BATCH_RECORDS):
+        for record in islice(self._unsent, 1, limit):
             size += record.size()
             if size > MAX_BATCH_BYTES:
                 break
@@ -76,9 +79,11 @@ class Pending:
         for _ in batch.records:
             self._in_flight.append(self._unsent.popleft())
         self._sent = batch.records[-1].seq
+        self._handed = max(self._handed, self._sent)
 
     def written(self, seq: int) -> None:
         """Everything in flight up to this number is written."""
+        self._written = max(self._written, seq)
         while self._in_flight and self._in_flight[0].seq <= seq:
             self._bytes -= self._in_flight.popleft().size()
             self._delivered += 1
@@ -87,8 +92,7 @@ class Pending:
         """What is in flight is unsent again."""
         self._unsent.extendleft(reversed(self._in_flight))
         self._in_flight.clear()
-        if self._unsent:
-            self._sent = self._unsent[0].seq - 1
+        self._sent = self._written
 
     def drop_all(self) -> None:
         """Nobody will ever take what is pending."""
@@ -96,7 +100,12 @@ class Pending:
         self._unsent.clear()
         self._in_flight.clear()
         self._bytes = 0
-        self._sent = self._last
+        self._sent = self._written = self._last
+
+    def drop_first(self) -> None:
+        """The oldest unsent record can never be taken."""
+        self._bytes -= self._unsent.popleft().size()
+        self._dropped += 1
 
     def count_dropped(self, number: int) -> None:
         """Count records that were dropped before they got a number."""
@@ -115,6 +124,8 @@ class Pending:
 
     def _remove_unsent(self, event: str) -> None:
         for index in range(len(self._unsent) - 1, -1, -1):
+            if self._unsent[index].seq <= self._handed:  # it may be written, its answer lost
+                return
             if self._unsent[index].event == event:
                 self._bytes -= self._unsent[index].size()
                 del self._unsent[index]

@@ -20,11 +20,12 @@ COPY_BYTES = 1 << 20  # at a time, when a model is read from a remote file syste
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One file of an artifact: its name within it, its path, its size in bytes."""
+    """One file of an artifact: its name within it, its path, size in bytes and time of change."""
 
     name: str
     path: str
     size: int
+    mtime_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _is_copy(checkpoint: Any, output: str, outcome: Outcome) -> bool:
     try:
         mine = _list(fs.LocalFileSystem(), output)
         its = _list(checkpoint.filesystem or fs.LocalFileSystem(), checkpoint.path)
-    except (OSError, AttributeError):
+    except Exception:  # a URI, a file system that is down: then they cannot be compared
         return False
     return bool(mine) and [(f.name, f.size) for f in mine] == [(f.name, f.size) for f in its]
 
@@ -192,15 +193,31 @@ def _list(filesystem: Any, path: str) -> list[ModelFile]:
     if info.type == fs.FileType.NotFound:
         raise FileNotFoundError(path)
     if info.type == fs.FileType.File:
-        return [ModelFile(os.path.basename(path), path, info.size)]
+        return [_model_file(os.path.basename(path), info)]
     root = info.path.rstrip("/") + "/"
     found = filesystem.get_file_info(fs.FileSelector(path, recursive=True))
     files = [
-        ModelFile(each.path.removeprefix(root), each.path, each.size)
+        _model_file(each.path.removeprefix(root).lstrip("/"), each)
         for each in found
         if each.type == fs.FileType.File
     ]
+    if _is_local(filesystem):
+        files = [file for file in files if not _is_loop(os.path.dirname(file.path), root)]
     return sorted(files, key=lambda file: file.name)
+
+
+def _is_loop(folder: str, root: str) -> bool:
+    """Whether the way from root to the folder goes through a link that leads back above it."""
+    while len(folder) >= len(root):
+        parent = os.path.dirname(folder)
+        if (_real(parent) + os.sep).startswith(_real(folder) + os.sep):
+            return True
+        folder = parent
+    return False
+
+
+def _model_file(name: str, info: Any) -> ModelFile:
+    return ModelFile(name, info.path, info.size, info.mtime_ns or 0)
 
 
 def _nothing_reported(outcome: Outcome) -> str:
@@ -214,4 +231,7 @@ def _is_local(filesystem: Any) -> bool:
 
 
 def _real(path: str) -> str:
-    return os.path.realpath(path)
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # a NUL in it
+        return path

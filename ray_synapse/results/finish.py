@@ -18,7 +18,7 @@ from ray_synapse.results.outcome import (
     resolve_trial_id,
 )
 from ray_synapse.results.upload import upload_model
-from ray_synapse.run import FLUSH_S, TrainRun
+from ray_synapse.run import FLUSH_S, SWEEP_STOP_S, Sweep, TrainRun
 from ray_synapse.settings import Mode
 from ray_synapse.table import Table
 from ray_synapse.values import Wire, flatten, to_wire
@@ -70,11 +70,8 @@ def finish(run: TrainRun, result_grid: Any, *, best: Scope = "last") -> dict[str
         raise SettingsError(
             f"result_grid is a {type(result_grid).__name__}; give what Tuner.fit() returned."
         ) from error
-    sweep, _ = run._take_sweep()
-    analysis = getattr(result_grid, "_experiment_analysis", None)  # no public name has its metric
-    metric = run.metric or getattr(sweep or analysis, "metric", None)
-    metric = metric or getattr(analysis, "default_metric", None)
-    mode = run.mode or getattr(sweep, "mode", None) or getattr(analysis, "default_mode", None)
+    sweep = _take_sweep_of(run, sources)
+    metric, mode = _goal(run, sweep, result_grid)
     summary = _conclude(run, sources, metric, mode, best)
     if not run._channel.flush(FLUSH_S):
         waiting = run.stats()["waiting"]
@@ -88,21 +85,50 @@ def finish_at_exit(run: TrainRun) -> bool:
     Returns:
         Whether the run's newest sweep is finished, so that its job has its status.
     """
-    sweep, ended = run._take_sweep()
-    if sweep is None:
-        return run._concluded
-    _conclude(run, sweep.trials, sweep.metric, sweep.mode, "last")  # close() waits for the records
-    if not ended:
-        run.log_message("The script ended in the middle of the sweep.", "warning")
-        run._patch_job(status="STOPPED")
-    return True
+    sweeps, run._sweeps = run._sweeps, []
+    for sweep in sweeps:
+        sweep.stop(SWEEP_STOP_S)
+        _conclude(run, sweep.trials, sweep.metric, sweep.mode, "last", cut_off=not sweep.tune_ended)
+        if not sweep.tune_ended:
+            run.log_message("The script ended in the middle of the sweep.", "warning")
+            run._patch_job(status="STOPPED")
+    return run._concluded  # the records that are still on their way are waited for by the caller
+
+
+def _take_sweep_of(run: TrainRun, sources: Sequence[Any]) -> Sweep | None:
+    """The sweep of this run that gave these results, its last table sent."""
+    ids = {resolve_trial_id(source) for source in sources}
+    for sweep in reversed(run._sweeps):
+        sweep.stop(SWEEP_STOP_S)
+        if any(resolve_trial_id(trial) in ids for trial in sweep.trials) or not sources:
+            run._sweeps.remove(sweep)
+            return sweep
+    return None
+
+
+def _goal(run: TrainRun, sweep: Sweep | None, result_grid: Any) -> tuple[str | None, Mode | None]:
+    """Metric and mode, from the first place that has both, else from one that has one of them."""
+    analysis = getattr(result_grid, "_experiment_analysis", None)  # no public name has its metric
+    tunes = (getattr(analysis, "default_metric", None), getattr(analysis, "default_mode", None))
+    places = [(sweep.metric, sweep.mode)] if sweep else []
+    places += [(run.metric, run.mode), tunes]
+    whole = [place for place in places if all(place)]
+    return (whole or sorted(places, key=any, reverse=True))[0]
 
 
 def _conclude(
-    run: TrainRun, sources: Sequence[Any], metric: str | None, mode: Mode | None, scope: Scope
+    run: TrainRun,
+    sources: Sequence[Any],
+    metric: str | None,
+    mode: Mode | None,
+    scope: Scope,
+    *,
+    cut_off: bool = False,
 ) -> dict[str, Any]:
     sweep = _decide(run, sources, metric, mode, scope)
     models = _upload(run, sweep)
+    if not cut_off:
+        run.set_progress(1, 1, "model_upload")
     _register_best(run, sweep)
     _send_last_table(run, sweep)
     summary = _summary(sweep, models)
@@ -166,7 +192,6 @@ def _upload(run: TrainRun, sweep: _Sweep) -> dict[int, int]:
     if wanted:
         line.move(run.name, len(wanted), len(wanted), "models")
     line.end()
-    run.set_progress(1, 1, "model_upload")
     _tell_by_reason(run, "no model", missing)
     _tell_by_reason(run, "model not uploaded", refused)
     return models

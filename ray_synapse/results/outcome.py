@@ -1,14 +1,13 @@
 """What became of one trial, from a ray.tune.Result, a Trial, or anything that looks like one."""
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ray_synapse.metrics import CHECKPOINT_OUTPUT, CHECKPOINT_SOURCE, lookup
+from ray_synapse.metrics import CHECKPOINT_OUTPUT, CHECKPOINT_SOURCE, lookup, metric_value
 from ray_synapse.settings import Mode
-from ray_synapse.values import as_number, is_finite
+from ray_synapse.values import is_finite
 
 Scope = Literal["last", "all"]
 ERROR_CHARS = 300  # of a trial's error in a message; the whole of it is in Tune's error file
@@ -43,7 +42,8 @@ def outcome_of(source: Any) -> Outcome:
     if metrics is None:
         metrics = getattr(source, "last_result", None)
     metrics = metrics if isinstance(metrics, Mapping) else {}
-    config = getattr(source, "config", None) or {}
+    # Tune's own `config` of a trial may already be the next one that PBT has chosen.
+    config = metrics.get("config") or getattr(source, "config", None) or {}
     return Outcome(
         trial_id=str(getattr(source, "trial_id", None) or metrics.get("trial_id") or ""),
         config=config,
@@ -83,14 +83,14 @@ def at_its_best(source: Any, outcome: Outcome, metric: str, mode: Mode) -> Outco
         found = [(None, row) for row in _history(source)]
     if outcome.checkpoint is None:
         found.append((None, outcome.metrics))
-    found = [pair for pair in found if is_finite(lookup(pair[1], metric))]
-    if not found:
+    values = [metric_value(lookup(result, metric)) for _, result in found]
+    can_win = {index: value for index, value in enumerate(values) if is_finite(value)}
+    if not can_win:
         return outcome
-    sign = 1 if mode == "max" else -1
-    checkpoint, metrics = max(found, key=lambda pair: sign * float(lookup(pair[1], metric)))
+    checkpoint, metrics = found[_index_of_best(can_win, mode)]
     return Outcome(
         outcome.trial_id,
-        outcome.config,
+        metrics.get("config") or outcome.config,
         # The folder the trial wrote to holds its last state; Tune's copy is the one of that time.
         {
             **metrics,
@@ -114,21 +114,24 @@ def best_of(outcomes: Sequence[Outcome], metric: str, mode: Mode) -> tuple[int |
     """
     if not outcomes:
         return None, "the sweep has no trials"
-    values = [as_number(lookup(outcome.metrics, metric)) for outcome in outcomes]
+    values = [metric_value(lookup(outcome.metrics, metric)) for outcome in outcomes]
     can_win = {
         index: value
         for index, value in enumerate(values)
-        if value is not None and math.isfinite(value) and not outcomes[index].error
+        if is_finite(value) and not outcomes[index].error
     }
     if can_win:
-        sign = 1 if mode == "max" else -1
-        return max(can_win, key=lambda index: sign * can_win[index]), ""
+        return _index_of_best(can_win, mode), ""
     failed = sum(bool(outcome.error) for outcome in outcomes)
     missing = sum(value is None for value in values)
     return None, (
         f"of {len(outcomes)} trials {failed} failed, {missing} have no {metric!r} in their last "
         f"result, and {len(outcomes) - missing} have one, but of a failed trial or not finite"
     )
+
+
+def _index_of_best(values: Mapping[int, Any], mode: Mode) -> int:
+    return (max if mode == "max" else min)(values, key=lambda index: values[index])
 
 
 def _kept(source: Any) -> Iterable[tuple[Any, Mapping[str, Any]]]:

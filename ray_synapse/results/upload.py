@@ -1,5 +1,6 @@
 """Send the models of the trials to the backend, each as one stream."""
 
+import hashlib
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -38,7 +39,12 @@ def upload_model(
     """
     files = artifact.files()
     size = sum(file.size for file in files)
-    identity: dict[str, Wire] = {"path": artifact.path, "files": len(files), "bytes": size}
+    identity: dict[str, Wire] = {
+        "path": artifact.path,
+        "files": len(files),
+        "bytes": size,
+        "fingerprint": _fingerprint(files),
+    }
     for version in range(1, MAX_VERSIONS):
         versioned = name if version == 1 else f"{name}_{version}"
         known = backend.find_model(versioned)
@@ -53,6 +59,12 @@ def upload_model(
         size,
         lambda archive: write_archive(artifact, files, archive),
     )
+
+
+def _fingerprint(files: list[ModelFile]) -> str:
+    """Changes when a file is written again, also with content of the same size."""
+    parts = [f"{file.name}\0{file.size}\0{file.mtime_ns}" for file in files]
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def write_archive(artifact: Artifact, files: list[ModelFile], archive: BinaryIO) -> None:

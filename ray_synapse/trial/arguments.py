@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ray_synapse.trial.naming import inside_tune_wrapper
+from ray_synapse.trial.naming import given_by_tune_wrapper, inside_tune_wrapper
 
 OFFERED = ("run", "dataset", "checkpoint")
 
@@ -18,7 +18,7 @@ def asked_for(trainable: Callable[..., Any]) -> set[str]:
     """
     inner = inside_tune_wrapper(trainable)
     if inner is not None:
-        return asked_for(inner)
+        return asked_for(inner) - given_by_tune_wrapper(trainable)
     bound = getattr(trainable, "keywords", {})  # of a partial: the user gave these
     return {each.name for each in _after_first(trainable) if each.name not in bound} & set(OFFERED)
 
@@ -27,7 +27,7 @@ def needs(trainable: Callable[..., Any], name: str) -> bool:
     """Whether the parameter has no default."""
     inner = inside_tune_wrapper(trainable)
     if inner is not None:
-        return needs(inner, name)
+        return name not in given_by_tune_wrapper(trainable) and needs(inner, name)
     empty = inspect.Parameter.empty
     return any(each.name == name and each.default is empty for each in _after_first(trainable))
 

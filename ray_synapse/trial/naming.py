@@ -42,3 +42,8 @@ def inside_tune_wrapper(trainable: Any) -> Callable[..., Any] | None:
         return None
     inner = inspect.getclosurevars(trainable).nonlocals.get("trainable")
     return inner if callable(inner) else None
+
+
+def given_by_tune_wrapper(trainable: Any) -> set[str]:
+    """The names of the parameters that ``tune.with_parameters`` fills in."""
+    return set(inspect.getclosurevars(trainable).nonlocals.get("keys", ()))

@@ -33,13 +33,15 @@ class Reports:
     """
 
     def __init__(self, send: Callable[..., None], metric: str | None, run: TrainRun | None) -> None:
-        self._send, self._metric, self._run = send, metric, run
+        self._send, self._run = send, run
+        self._metric = None if metric in AUTO_KEYS else metric  # Tune fills these in itself
         self._lock = threading.Lock()
         self._seen: dict[str, Any] = {}  # the newest value of each key that was reported
         self._with_metric: dict[str, Any] = {}  # the newest report that had the metric
         self._held: dict[str, Any] = {}
         self._held_folder: Path | None = None  # a copy: the function may delete its own
         self._output = Output()
+        self._source: str | None = None  # the folder that Tune's newest checkpoint was copied from
 
     def report(self, metrics: Any, checkpoint: Any = None, **options: Any) -> None:
         """Take the place of the session's ``report``."""
@@ -107,11 +109,15 @@ class Reports:
                 if checkpoint is None and self._output_changed():
                     folder, temporary = as_folder(Path(output))
                     checkpoint = Checkpoint.from_directory(str(folder))
-                    metrics[CHECKPOINT_SOURCE] = output
+                    self._source = output
                     self._output.attached(output)
                 elif checkpoint is not None and _same_place(checkpoint.path, output):
-                    metrics[CHECKPOINT_SOURCE] = output
+                    self._source = output
                     self._output.attached(output)
+                elif checkpoint is not None:
+                    self._source = None
+            if self._source is not None:
+                metrics[CHECKPOINT_SOURCE] = self._source
             self._send(metrics, checkpoint=checkpoint, **options)
         finally:
             self._remove(held)

@@ -10,7 +10,7 @@ from ray_synapse import start
 from ray_synapse.delivery import cluster
 from ray_synapse.errors import SettingsError, TrainableError
 from ray_synapse.run import TrainRun
-from ray_synapse.trial.arguments import OFFERED, asked_for, give, needs, signature_without
+from ray_synapse.trial.arguments import asked_for, give, needs, signature_without
 from ray_synapse.trial.naming import stable_name
 from ray_synapse.trial.reports import Reports, normalized
 
@@ -110,7 +110,7 @@ def _wrapped(
     fetch: Callable[[], dict[str, Any]],
 ) -> Callable[..., Any]:
     def wrapped(config: Any, *args: Any, **kwargs: Any) -> Any:
-        given = {name: kwargs.pop(name) for name in OFFERED if name in kwargs}
+        given = {name: kwargs.pop(name) for name in asked if name in kwargs}
         offered = {"run": run, **fetch(), **given}
         arguments = {
             name: offered.get(name)

@@ -214,14 +214,17 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
                 return None
             self._take_over(self._own_run)
             return self._ready(self._own_run)
-        run = self._run
-        run._patch_job(status="RUNNING", metric=run.metric, mode=run.mode)
-        return self._ready(run)
+        return self._ready(self._run)
 
     def _ready(self, run: TrainRun) -> Sink:
-        if self._space:
-            run._patch_job(search_space=to_wire(describe_param_space(self._space)))
-        return Sink(run, run.name)
+        assert self._recorder is not None
+        run._patch_job(
+            **run._driven_here(),
+            metric=self._recorder.metric,
+            mode=self._recorder.mode,
+            search_space=to_wire(describe_param_space(self._space)),
+        )
+        return Sink(run, run.name, ends_with_sweep=run is self._own_run)
 
     def _make_run(self, experiment: str) -> TrainRun | None:
         recorder = self._recorder
@@ -241,10 +244,10 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
         """Make the run a tuning run of this process, which it ends."""
         recorder = self._recorder
         assert recorder is not None
-        run.is_tune, run.num_samples = True, recorder._total
-        run.metric, run.mode = run.metric or recorder.metric, run.mode or recorder.mode
+        run.is_tune, run.num_samples = True, recorder.total
         run._adopt()
-        run._sweep, run._concluded = recorder, False
+        run._sweeps.append(recorder)
+        run._concluded = False
 
 
 SynapseLoggerCallback = _TuneTrialsLoggingCallback

@@ -1,13 +1,16 @@
 """The thread beside Tune's loop: takes what the hooks saw, keeps the table, hands it to the run."""
 
+import atexit
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ray_synapse import console
 from ray_synapse.metrics import numbers
+from ray_synapse.run import SWEEP_STOP_S
 from ray_synapse.settings import Mode
 from ray_synapse.table import Columns, Table, estimate_bytes
 from ray_synapse.tuning.sink import Sink
@@ -57,17 +60,21 @@ class Recorder:
         self.table = Table(metric, columns)
         self._open_sink = open_sink
         self._sink: Sink | None = None
-        self._total = total
+        self.total = total
         self._log_results = log_results
         self._line = console.ProgressLine() if show_progress else None
+        self._opened = False
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._results: deque[tuple[str, Any, dict[str, int | float]]] = deque(maxlen=MAX_EVENTS)
         self._overflow = 0
         self._wake = threading.Event()
-        self._stopping = self._tune_ended = False
+        self._stopping = self.tune_ended = False
+        self._interval = MIN_INTERVAL_S
         self._next_table = 0.0
         self._progress: tuple[int, int | None] | None = None
         self._thread = threading.Thread(target=self._run, name="ray_synapse-recorder", daemon=True)
         self._thread.start()
+        _live.add(self)
 
     # For the hooks, on Tune's loop.
 
@@ -85,19 +92,18 @@ class Recorder:
     def end(self, trials: Sequence[Any]) -> None:
         """Tune is done: the thread sends the last table and ends. Waits for nothing."""
         self.trials = trials
-        self._tune_ended = self._stopping = True
+        self.tune_ended = self._stopping = True
         self._wake.set()
 
     # For the end of the run, on the script's thread.
 
-    def stop(self, timeout: float) -> bool:
-        """Send the last table, within the timeout in seconds. Returns whether Tune had ended."""
+    def stop(self, timeout: float) -> None:
+        """Send the last table, within the timeout in seconds."""
         self._stopping = True
         self._wake.set()
         self._thread.join(timeout)
         if self._thread.is_alive():
-            console.say(f"the last trials table could not be handed over within {timeout:g} s")
-        return self._tune_ended
+            console.say_once(f"the last table could not be handed over within {timeout:g} s")
 
     # The thread.
 
@@ -107,25 +113,38 @@ class Recorder:
             self._wake.clear()
             stopping = self._stopping
             try:
-                self._take_events()
-                if self._sink is not None and (stopping or time.monotonic() >= self._next_table):
-                    self._send_table()
+                self._turn(stopping)
             except Exception as error:  # a fault of ours must not end the logging of the sweep
                 console.say_once(f"the trials table has a gap: {type(error).__name__}: {error}")
             if stopping:
-                self._end()
+                if self._line is not None:
+                    self._line.end()
                 return
             time.sleep(GATHER_S)
 
-    def _take_events(self) -> None:
-        if self._sink is None and (self._events or self.trials):
+    def _turn(self, stopping: bool) -> None:
+        """Take in what came; the table goes first, for a run that is slow to take the results."""
+        if not self._opened and (self._events or self.trials):
+            self._opened = True
             trial = self._events[0].trial if self._events else self.trials[0]
             self._sink = self._open_sink(getattr(trial, "experiment_dir_name", None) or "tune")
         while self._events:
             self._take(self._events.popleft())
-        if self._overflow and self._sink is not None:
+        if self._sink is None:
+            self._results.clear()
+            return
+        if self._overflow:
             lost, self._overflow = self._overflow, 0
             self._sink.count_dropped(lost)
+        if stopping or time.monotonic() >= self._next_table:
+            self._send_table(stopping)
+        while self._results and (stopping or not self._table_is_due()):
+            self._sink.log_result(*self._results.popleft())
+        if stopping:
+            self._sink.close()
+
+    def _table_is_due(self) -> bool:
+        return self._stopping or (bool(self._events) and time.monotonic() >= self._next_table)
 
     def _take(self, event: Event) -> None:
         trial_id = event.trial.trial_id
@@ -133,22 +152,28 @@ class Recorder:
             found = numbers(event.result, self.metric)
             self.table.set_config(trial_id, event.result.get("config") or event.trial.config)
             self.table.set_metrics(trial_id, found)
-            if self._log_results and self._sink is not None:
-                iteration = event.result.get("training_iteration")
-                self._sink.log_result(trial_id, iteration, found)
+            if self._log_results:
+                self._overflow += len(self._results) == MAX_EVENTS
+                self._results.append((trial_id, event.result.get("training_iteration"), found))
         elif event.kind == "start":
             self.table.set_ended(trial_id, None)
         elif event.kind in ("complete", "error"):
             self.table.set_ended(trial_id, "ERROR" if event.kind == "error" else "TERMINATED")
 
-    def _send_table(self) -> None:
+    def _send_table(self, last: bool) -> None:
         """Bring the table up to date from Tune's trials, and send it if it changed."""
+        assert self._sink is not None
         started = time.perf_counter()
         for trial in list(self.trials):
             self._look_at(trial)
+        best = self.table.best(self.mode)
+        winner = best[0] if best and self.tune_ended else ""
+        finished = self.table.ended
+        if last and not self.tune_ended:
+            self.table.end_unfinished()
         size = 0
-        if self.table.changed and self._sink is not None:
-            snapshot = self.table.snapshot()
+        if self.table.changed or winner:
+            snapshot = self.table.snapshot(winner)
             size = estimate_bytes(snapshot)
             built = time.perf_counter() - started
             self._sink.log_trials(snapshot)
@@ -156,9 +181,9 @@ class Recorder:
                 built = time.perf_counter() - started
         else:
             built = time.perf_counter() - started
-        wait = max(MIN_INTERVAL_S, built / MAX_SHARE, size / MAX_BYTES_PER_S)
-        self._next_table = time.monotonic() + wait
-        self._move_progress()
+        self._interval = max(MIN_INTERVAL_S, built / MAX_SHARE, size / MAX_BYTES_PER_S)
+        self._next_table = time.monotonic() + self._interval
+        self._move_progress(finished, None if best is None else best[1])
 
     def _look_at(self, trial: Any) -> None:
         """Catch what no hook tells: trials that wait, are paused, cut off, or were restored."""
@@ -170,17 +195,24 @@ class Recorder:
             self.table.set_metrics(trial_id, numbers(trial.last_result or {}, self.metric))
         self.table.set_status(trial_id, trial.status)
 
-    def _move_progress(self) -> None:
-        progress = (self.table.ended, self._total)
+    def _move_progress(self, finished: int, best: float | None) -> None:
+        progress = (finished, self.total)
         if self._sink is None or progress == self._progress:
             return
         self._progress = progress
         self._sink.set_progress(*progress)
         if self._line is not None:
-            best = self.table.best(self.mode)
-            note = "" if best is None else f"trials · best {self.metric} {best:.4g}"
-            self._line.move(self._sink.name, *progress, note or "trials")
+            note = "trials" if best is None else f"trials · best {self.metric} {best:.4g}"
+            self._line.move(self._sink.name, *progress, note)
 
-    def _end(self) -> None:
-        if self._line is not None:
-            self._line.end()
+
+_live: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
+
+
+def _stop_all() -> None:
+    """At the end of the script: the last table goes out, also to a run of somebody else."""
+    for recorder in list(_live):
+        recorder.stop(SWEEP_STOP_S)
+
+
+atexit.register(_stop_all)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray_synapse import console
-from ray_synapse.run import TrainRun
+from ray_synapse.run import FLUSH_S, TrainRun
 
 TAKEN_NAMES = ("self", "category", "key", "value")  # parameters of log_metric itself
 
@@ -16,10 +16,12 @@ class Sink:
         run: A ``TrainRun``, or any object with ``log_trials``; ``log_metric`` and
             ``set_progress`` are used where they are there.
         name: How to call it in the line of progress.
+        ends_with_sweep: Whether it was made for this sweep alone, so that its relay ends with it.
     """
 
-    def __init__(self, run: Any, name: str) -> None:
+    def __init__(self, run: Any, name: str, *, ends_with_sweep: bool = False) -> None:
         self.name = name
+        self._ends_with_sweep = ends_with_sweep
         self.is_ours = isinstance(run, TrainRun)
         self._run = run
 
@@ -47,6 +49,12 @@ class Sink:
         if self.is_ours:
             self._run._count_dropped(number)
         console.say_once("more results came than could be logged: some are dropped, and counted")
+
+    def close(self) -> None:
+        """The sweep is over."""
+        if self._ends_with_sweep:
+            self._run._channel.flush(FLUSH_S)
+            self._run._channel.close_relay()
 
     def _call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         try:

@@ -1,5 +1,6 @@
 """Every order in which Ray and a run can come and go, each in a process of its own."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -20,7 +21,7 @@ from ray import tune
 import ray_synapse
 
 def start_ray():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 
 def train(config, run=None):
     import tempfile, pathlib
@@ -224,7 +225,60 @@ def wait_until(condition, seconds=120):
 
 
 def kill_group(pid):
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+
+
+def test_a_restored_sweep_goes_on_in_the_same_job(tmp_path):
+    """The first process is killed in the middle; the second has nothing but Tune's folder."""
+    train = """
+def slow(config):
+    import time
+    checkpoint = tune.get_checkpoint()
+    for step in range(6):
+        if os.environ.get("STALL") and config["x"] > 1 and step == 2:
+            open(os.environ["STALL"], "w").close()
+            time.sleep(600)
+        tune.report({"score": config["x"] + step})
+"""
+    first = """
+run = ray_synapse.init("goes on", metric="score", mode="max")
+start_ray()
+tune.Tuner(
+    slow,
+    param_space={"x": tune.grid_search([1, 2, 3])},
+    tune_config=tune.TuneConfig(max_concurrent_trials=1),
+    run_config=tune.RunConfig(name="s", storage_path=os.environ["STORAGE"], verbose=0,
+                              callbacks=[ray_synapse.SynapseLoggerCallback(run)]),
+).fit()
+"""
+    stall = tmp_path / "stalled"
+    env = {**os.environ, "STORAGE": str(tmp_path), "STALL": str(stall)}
+    env["TUNE_GLOBAL_CHECKPOINT_S"] = "0"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SWEEP + train + first], env=env, start_new_session=True
+    )
+    wait_until(stall.exists)
+    time.sleep(2)
+    kill_group(process.pid)
+    process.wait()
+    (before,) = backend().jobs()
+    table = backend().trials(before["id"])
+
+    script(
+        train
+        + """
+start_ray()
+tune.Tuner.restore(os.environ["STORAGE"] + "/s", slow, resume_unfinished=True).fit()
+""",
+        tmp_path,
+    )
+    (job,) = backend().jobs()
+    after = backend().trials(job["id"])
+    assert job["status"] == "SUCCEEDED"
+    assert set(table["trials"]) <= set(after["trials"])
+    assert len(after["trials"]) == 3
+    assert after["metrics"] == ["score"]
+    assert sorted(row["metrics"][0] for row in after["trials"].values()) == [6, 7, 8]
+    assert {row["base"][1] for row in after["trials"].values()} == {"TERMINATED"}
+    assert after["trials"][after["best_trial"]]["hyperparameters"] == [3]

@@ -1,0 +1,101 @@
+"""The models of the embedded backend: a row in the database and a zip archive beside it."""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ray_synapse.backend import sqlite
+from ray_synapse.backend.database import Database, now
+from ray_synapse.backend.protocol import JobId
+from ray_synapse.errors import NoSpaceError, StorageError
+from ray_synapse.values import Wire, dumps
+
+MODELS = "models"
+MIN_FREE_BYTES = 1 << 30  # a model must leave this much: a full disk would stop the sweep itself
+MAX_FILE_NAME_BYTES = 200  # file systems take 255; the ending of an unfinished file comes on top
+
+
+class Models(Database):
+    """The part of ``LocalBackend`` that keeps models."""
+
+    def models(self, job: JobId) -> list[dict[str, Any]]:
+        """The job's models in the order they came; ``file`` is an absolute path."""
+        with self._read() as db:
+            number = self._job(db, job)["id"]
+            rows = db.execute("SELECT * FROM models WHERE job = ? ORDER BY id", (number,))
+            return [self._model(row) for row in rows]
+
+    def find_model(self, name: str) -> dict[str, Any] | None:
+        """The model of that name, or None."""
+        with self._read() as db:
+            row = db.execute("SELECT * FROM models WHERE name = ?", (name,)).fetchone()
+        return self._model(row) if row else None
+
+    def add_model(
+        self,
+        job: JobId,
+        name: str,
+        configuration: dict[str, Wire],
+        size: int,
+        write: Callable[[BinaryIO], None],
+    ) -> int:
+        """Keep a model under a name that is not taken."""
+        with self._read() as db:
+            number = self._job(db, job)["id"]
+        file = Path(MODELS) / str(number) / file_name(name)
+        target = self.home / file
+        part = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.part")
+        with sqlite.translated(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        self._check_space(name, size)
+        try:
+            with open(part, "wb") as archive:
+                write(archive)
+                archive.flush()
+                os.fsync(archive.fileno())
+            with self._write() as db:
+                if db.execute("SELECT 1 FROM models WHERE name = ?", (name,)).fetchone():
+                    raise StorageError(
+                        f"a model called {name} exists already; model names are unique"
+                    )
+                cursor = db.execute(
+                    "INSERT INTO models (job, name, created, file, size, configuration) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    (number, name, now(), str(file), part.stat().st_size, dumps(configuration)),
+                )
+                part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return int(cursor.lastrowid or 0)
+
+    def _model(self, row: sqlite3.Row) -> dict[str, Any]:
+        return {
+            **dict(row),
+            "file": str(self.home / row["file"]),
+            "configuration": json.loads(row["configuration"]),
+        }
+
+    def _check_space(self, name: str, size: int) -> None:
+        free = shutil.disk_usage(self.home).free
+        if free - size < MIN_FREE_BYTES:
+            raise NoSpaceError(
+                f"model {name} has {size / 1e9:.1f} GB, and {self.home} has {free / 1e9:.1f} GB "
+                f"free, of which {MIN_FREE_BYTES / 1e9:.1f} GB must stay free. Free space "
+                "(`ray-synapse rm JOB` removes a run), or upload less (upload="
+                '"best" or RAY_SYNAPSE_UPLOAD=best).'
+            )
+
+
+def file_name(name: str) -> str:
+    """The archive's file name; a model's name that is too long for one is cut, with a hash."""
+    whole = name.replace("/", "%2F").encode("utf-8", "replace")
+    if len(whole) <= MAX_FILE_NAME_BYTES:
+        return f"{whole.decode('utf-8')}.zip"
+    digest = hashlib.sha256(whole).hexdigest()[:12]
+    return f"{whole[: MAX_FILE_NAME_BYTES - 13].decode('utf-8', 'ignore')}-{digest}.zip"

@@ -1,0 +1,260 @@
+"""The command ray-synapse."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+import ray_synapse
+from ray_synapse.backend.local import LocalBackend
+from ray_synapse.backend.protocol import Batch, JobId, Record
+from ray_synapse.cli import main
+from ray_synapse.values import dumps
+
+TABLE = {
+    "base": ["trial_id", "status"],
+    "hyperparameters": ["lr"],
+    "metrics": ["accuracy"],
+    "trials": {
+        "t1": {"base": ["t1", "TERMINATED"], "hyperparameters": [0.1], "metrics": [0.9]},
+        "t2": {"base": ["t2", "ERROR"], "hyperparameters": [0.2], "metrics": [None]},
+    },
+    "best_trial": "t1",
+}
+
+
+@pytest.fixture
+def backend(home: Path) -> LocalBackend:
+    return LocalBackend(home)
+
+
+def make_job(backend: LocalBackend, name: str = "digits", status: str = "SUCCEEDED") -> JobId:
+    """A job with a table, a metric, a message and a model."""
+    fields = {"status": status, "host": socket.gethostname(), "pid": os.getpid()}
+    job = backend.create_job(name, {**fields, "metric": "accuracy", "mode": "max"})
+    metric = {"category": "trial", "key": "loss", "value": None, "metrics": {}, "trial_id": "t1"}
+    data = [("trials", TABLE), ("metric", metric), ("message", {"content": "größer 😀"})]
+    records = [
+        Record(seq, event, "2024-01-02T03:04:05+00:00", dumps(each), level="info")
+        for seq, (event, each) in enumerate(data, 1)
+    ]
+    backend.write(job, Batch("p", 0, records, 4, 1, 0))
+    backend.add_model(job, f"{name}_{job}_t1", {}, 2_000_000, write_two_megabytes)
+    return job
+
+
+def write_two_megabytes(archive: BinaryIO) -> None:
+    archive.write(b"x" * 2_000_000)
+
+
+def command(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "ray_synapse.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **variables},
+    )
+
+
+def is_one_clean_line(text: str) -> bool:
+    return text.startswith("ray-synapse: ") and text.count("\n") == 1 and text.endswith("\n")
+
+
+def test_ls_lists_all_runs_the_newest_first(
+    backend: LocalBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_job(backend, "first")
+    make_job(backend, "second")
+    assert main(["ls"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["job", "name", "status", "created", "done", "models"]
+    assert [line.split()[1] for line in lines[1:]] == ["second", "first"]
+    assert "1 (2.0 MB)" in lines[1]
+
+
+def test_ls_without_runs_says_where_it_looked_and_how_to_make_one(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ls"]) == 0
+    text = capsys.readouterr().out
+    assert str(home) in text
+    assert "ray_synapse.init(name)" in text
+
+
+def test_show_prints_a_run(backend: LocalBackend, capsys: pytest.CaptureFixture[str]) -> None:
+    job = make_job(backend)
+    assert main(["show", str(job)]) == 0
+    captured = capsys.readouterr()
+    assert "* t1" in captured.out
+    assert "größer 😀" in captured.out
+    assert captured.err == ""
+
+
+def test_show_as_json_is_json_and_has_everything(
+    backend: LocalBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = make_job(backend)
+    assert main(["show", str(job), "--json"]) == 0
+    shown: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert shown["id"] == job
+    assert shown["trials"] == TABLE
+    assert shown["metrics"][0]["data"]["trial_id"] == "t1"
+    assert shown["messages"][0]["data"]["content"] == "größer 😀"
+    assert Path(shown["models"][0]["file"]).is_file()
+    records = shown["records"]
+    assert records["logged"] == 4
+    assert (records["delivered"], records["dropped"], records["waiting"]) == (3, 1, 0)
+
+
+def test_json_of_a_run_that_logged_nothing_is_json(
+    backend: LocalBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = backend.create_job("empty", {})
+    assert main(["show", str(job), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["trials"], shown["metrics"], shown["models"]) == (None, [], [])
+
+
+def test_rm_removes_runs_and_frees_their_files(
+    backend: LocalBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = [make_job(backend, name) for name in ("a", "b", "c")]
+    files = [Path(backend.models(job)[0]["file"]) for job in jobs]
+    assert main(["rm", *map(str, jobs[:2])]) == 0
+    assert [file.exists() for file in files] == [False, False, True]
+    assert not files[0].parent.exists()
+    assert [job["id"] for job in backend.jobs()] == [jobs[2]]
+    assert "removed job 1 (a), 2.0 MB of models" in capsys.readouterr().out
+
+
+def test_rm_leaves_a_run_alone_that_is_still_running(
+    backend: LocalBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = make_job(backend, status="RUNNING")
+    assert main(["rm", str(job)]) == 1
+    error = capsys.readouterr().err
+    assert is_one_clean_line(error)
+    assert f"job {job} is still running (process {os.getpid()}" in error
+    assert Path(backend.models(job)[0]["file"]).exists()
+
+
+def test_rm_removes_a_run_whose_process_is_gone(backend: LocalBackend) -> None:
+    job = make_job(backend, status="RUNNING")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    backend.patch_job(job, {"pid": gone.pid})
+    assert main(["rm", str(job)]) == 0
+    assert backend.jobs() == []
+
+
+@pytest.mark.parametrize("arguments", [["show"], ["show", "--json"], ["rm"]], ids=" ".join)
+@pytest.mark.parametrize("job", ["7", "0", "-1", "99999999999999999999999"])
+def test_a_job_that_does_not_exist_is_one_clean_line_and_exit_code_1(
+    backend: LocalBackend, capsys: pytest.CaptureFixture[str], arguments: list[str], job: str
+) -> None:
+    make_job(backend)
+    assert main([*arguments, "--", job]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert is_one_clean_line(captured.err)
+    assert f"job {job} does not exist" in captured.err
+    assert "`ray-synapse ls`" in captured.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["no-such-command"], ["show"], ["show", "x"], ["rm"], ["ls", "--no-such"]]
+)
+def test_wrong_arguments_are_exit_code_2_and_say_how_to_call_it(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: ray-synapse" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["show", "--help"], ["rm", "--help"]])
+def test_help_is_there_for_each_command(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 0
+    assert "usage: ray-synapse" in capsys.readouterr().out
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"ray-synapse {ray_synapse.__version__}\n"
+
+
+def test_as_a_process_it_prints_plain_text_into_a_pipe(backend: LocalBackend) -> None:
+    job = make_job(backend)
+    done = command("show", str(job), COLUMNS="20", TERM="xterm-256color")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+    header = next(line for line in done.stdout.splitlines() if line.startswith("trial "))
+    assert header.split() == ["trial", "status", "lr", "accuracy"]
+
+
+def test_as_a_process_an_error_is_one_clean_line(backend: LocalBackend) -> None:
+    done = command("show", "99")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert is_one_clean_line(done.stderr)
+
+
+def test_a_damaged_database_is_one_clean_line(home: Path) -> None:
+    home.mkdir()
+    (home / "ray_synapse.db").write_bytes(b"this is no database, but it is long enough" * 100)
+    done = command("ls")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert is_one_clean_line(done.stderr)
+    assert "damaged" in done.stderr
+
+
+def test_a_home_that_is_a_file_is_one_clean_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = command("ls", RAY_SYNAPSE_HOME=str(tmp_path / "file"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert is_one_clean_line(done.stderr)
+    assert "RAY_SYNAPSE_HOME" in done.stderr
+
+
+@pytest.mark.parametrize("json_too", [[], ["--json"]], ids=["text", "json"])
+def test_a_reader_that_stops_early_is_no_error(backend: LocalBackend, json_too: list[str]) -> None:
+    job = make_job(backend)
+    record = Record(4, "message", "2024-01-02T03:04:05+00:00", dumps({"content": "x" * 10_000}))
+    many = [record._replace(seq=seq, level="info") for seq in range(4, 404)]
+    backend.write(job, Batch("p", 3, many, 405, 1, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ray_synapse.cli", "show", str(job), *json_too],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(100)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 0
+    process.stderr.close()
+
+
+def test_the_installed_command_is_the_same(backend: LocalBackend) -> None:
+    installed = Path(sys.executable).parent / "ray-synapse"
+    if not installed.exists():
+        pytest.skip("ray_synapse is not installed beside this Python")
+    job = make_job(backend)
+    done = subprocess.run(
+        [str(installed), "show", str(job)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == command("show", str(job)).stdout

@@ -1,0 +1,103 @@
+"""What the README shows is what a newcomer pastes: all of it runs here."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ray_synapse
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PYTHON = [code for language, code in BLOCKS if language == "python"]
+BASH = [code for language, code in BLOCKS if language == "bash"]
+SCRIPT = next(code for code in PYTHON if code.startswith("# my_script.py"))
+QUICKSTART, TESTS, NO_CHANGE, LOOK = BASH
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def user(tmp_path):
+    """A user with a home folder of their own, and our commands on the path."""
+    home = tmp_path / "user"
+    home.mkdir()
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    env = {**os.environ, "HOME": str(home), "PATH": path, "COLUMNS": "80"}
+    env.pop("RAY_SYNAPSE_HOME")
+
+    def run(command, cwd=home):
+        result = subprocess.run(
+            command, cwd=cwd, env=env, capture_output=True, text=True, timeout=500, check=False
+        )
+        assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+        assert "Traceback" not in result.stderr
+        return result
+
+    run.home = home
+    return run
+
+
+def test_the_guide_runs_from_top_to_bottom(user):
+    (user.home / "guide.py").write_text(
+        "import ray\n"
+        "ray.init('local', num_cpus=2, include_dashboard=False)\n"
+        + "\n".join(code for code in PYTHON if code != SCRIPT)
+    )
+    user([sys.executable, "guide.py"])
+    listed = user(["ray-synapse", "ls"]).stdout
+    assert re.search(r"^3 +a plain training +SUCCEEDED", listed, re.MULTILINE)
+    shown = user(["bash", "-ec", LOOK]).stdout
+    assert "demo:lr" in shown
+    assert "* the best trial" in shown
+    assert "removed job 1" in shown
+
+
+def test_a_script_needs_no_change(user):
+    if not hasattr(pytest.importorskip("ray.tune.constants"), "RAY_TUNE_CALLBACKS_ENV_VAR"):
+        pytest.skip("this Ray has no RAY_TUNE_CALLBACKS")
+    (user.home / "my_script.py").write_text(SCRIPT)
+    user(["bash", "-ec", NO_CHANGE])
+    shown = user(["ray-synapse", "show", "1"]).stdout
+    assert "optimizes max score" in shown
+    assert re.search(r"^\* \w+ +TERMINATED +2 +4", shown, re.MULTILINE)
+
+
+def test_one_pasted_command_runs_the_quickstart(user, tmp_path):
+    """In a copy of the project: it makes its own environment, and works a second time."""
+    project = tmp_path / "project"
+    ignored = shutil.ignore_patterns(".venv*", ".git", "*cache*", "__pycache__", "ray_synapse-home")
+    shutil.copytree(ROOT, project, ignore=ignored)
+    first = user(["bash", "-ec", QUICKSTART], cwd=project)
+    second = user(["bash", "-ec", QUICKSTART], cwd=project)
+    for number, result in enumerate((first, second), 1):
+        assert f"job {number}  digits:lr,width  SUCCEEDED  100 %" in result.stdout
+        assert result.stdout.count("TERMINATED") == 8
+        assert "* the best trial" in result.stdout
+        assert "'best_trial': {'trial_logdir'" in result.stdout
+        assert f"`ray-synapse show {number}`" in result.stderr
+        assert len(result.stderr.splitlines()) < 20
+
+
+def test_the_command_for_the_tests_is_the_one_of_the_continuous_integration():
+    assert TESTS.strip().endswith("-m pytest -q")
+    assert "README.md" in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_every_public_name_is_in_the_guide():
+    assert [name for name in ray_synapse.__all__ if f"`{name}`" not in README] == []
+
+
+def test_relative_links_lead_somewhere():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_changelog_tells_of_this_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert f"\n## [{ray_synapse.__version__}] - 20" in changelog
