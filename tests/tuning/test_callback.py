@@ -81,9 +81,13 @@ def test_an_object_of_another_sdk_gets_the_table_from_one_thread(cluster, tmp_pa
         storage=tmp_path,
         space={"x": tune.grid_search([1, 2])},
     )
-    wait_for(lambda: foreign.progress and foreign.progress[-1][0] == 2)
+    wait_for(
+        lambda: foreign.progress and foreign.progress[-1][0] == 2 and len(foreign.metrics) == 6
+    )
     trials, base, hyperparameters, metrics, best_trial = foreign.tables[-1]
-    assert (base, hyperparameters, best_trial) == (["trial_id", "status"], ["x"], "")
+    assert (base, hyperparameters) == (["trial_id", "status"], ["x"])
+    assert trials[best_trial]["hyperparameters"] == [2]
+    assert {table[4] for table in foreign.tables[:-1]} <= {""}
     assert metrics[0] == "score"
     assert {row["base"][1] for row in trials.values()} == {"TERMINATED"}
     assert set(trials) == {result.metrics["trial_id"] for result in grid}
@@ -139,7 +143,7 @@ def test_a_metric_that_differs_from_tunes_is_an_error_before_any_trial(
     callback = SynapseLoggerCallback(run)
     if value is None:
         fit(three_reports, callback, storage=tmp_path, space={"x": 1}, metric="score", mode="max")
-        assert (run.metric, run.mode) == ("score", "max")
+        assert goal_of(run) == ("score", "max")
         return
     with pytest.raises(ray_synapse.SettingsError, match=r"'loss' in the run.*'score' in Tune"):
         fit(three_reports, callback, storage=tmp_path, space={"x": 1}, metric="score", mode="max")
@@ -151,7 +155,8 @@ def test_the_metric_of_a_scheduler_is_found(cluster, tmp_path):
     scheduler = tune.schedulers.AsyncHyperBandScheduler(metric="score", mode="min", max_t=3)
     callback = SynapseLoggerCallback(run)
     fit(three_reports, callback, storage=tmp_path, space={"x": 1}, scheduler=scheduler)
-    assert (run.metric, run.mode) == ("score", "min")
+    assert goal_of(run) == ("score", "min")
+    assert (run.metric, run.mode) == (None, None)
 
 
 def test_it_needs_no_change_to_the_script(cluster, tmp_path, monkeypatch):
@@ -159,6 +164,7 @@ def test_it_needs_no_change_to_the_script(cluster, tmp_path, monkeypatch):
         pytest.skip("this Ray has no RAY_TUNE_CALLBACKS")
     monkeypatch.setenv("RAY_TUNE_CALLBACKS", "ray_synapse.SynapseLoggerCallback")
     grid = fit(three_reports, storage=tmp_path, name="bare", space=GRID, metric="score", mode="max")
+    wait_for(lambda: backend().jobs())
     run = ray_synapse.get_run()
     assert (run.name, run.metric, run.mode) == ("bare", "score", "max")
     summary = ray_synapse.finish(run, grid)
@@ -226,6 +232,12 @@ def test_odd_values_reach_the_table_as_json(cluster, tmp_path):
     assert "10,000,000 characters" in row["hyperparameters"][table["hyperparameters"].index("text")]
 
 
+def goal_of(run):
+    wait_for(lambda: backend().job(run.job_id)["metric"])
+    job = backend().job(run.job_id)
+    return job["metric"], job["mode"]
+
+
 GRID = {"x": tune.grid_search([1, 2])}
 
 
@@ -243,3 +255,35 @@ def wait_for(condition, seconds=30):
             return
         waiter.wait(0.05)
     raise AssertionError("it did not come about")
+
+
+def test_two_sweeps_of_one_run_have_their_own_goals(cluster, tmp_path):
+    """And the first one's models are not forgotten when only the second one is finished."""
+    run = ray_synapse.init("two goals")
+    callbacks = [SynapseLoggerCallback(run), SynapseLoggerCallback(run)]
+    goals = [("score", "min"), ("epoch", "max")]
+    summaries = []
+    for number, (callback, (metric, mode)) in enumerate(zip(callbacks, goals, strict=True)):
+        grid = fit(
+            three_reports,
+            callback,
+            storage=tmp_path,
+            name=f"s{number}",
+            space=GRID,
+            metric=metric,
+            mode=mode,
+        )
+        summaries.append(ray_synapse.finish(run, grid))
+    assert summaries[0]["best_trial"]["config"] == {"x": 1}
+    assert summaries[1]["best_trial"]["metrics"]["epoch"] == 3
+
+
+def test_a_folder_that_cannot_be_written_is_told_once(cluster, tmp_path, monkeypatch, capfd):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("RAY_SYNAPSE_HOME", str(tmp_path / "file" / "home"))
+    grid = fit(three_reports, SynapseLoggerCallback(), storage=tmp_path, space=GRID)
+    threading.Event().wait(0.5)
+    assert grid.num_errors == 0
+    lines = [line for line in capfd.readouterr().err.splitlines() if "ray_synapse:" in line]
+    assert len(lines) == 2
+    assert "this sweep is not logged" in lines[1]
