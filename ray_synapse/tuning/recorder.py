@@ -58,6 +58,7 @@ class Recorder:
         self.metric, self.mode = metric, mode
         self.trials: Sequence[Any] = ()  # Tune's own list, which grows
         self.table = Table(metric, columns)
+        self.building_s = 0.0  # spent on tables so far
         self._open_sink = open_sink
         self._sink: Sink | None = None
         self.total = total
@@ -181,6 +182,7 @@ class Recorder:
                 built = time.perf_counter() - started
         else:
             built = time.perf_counter() - started
+        self.building_s += built
         self._interval = max(MIN_INTERVAL_S, built / MAX_SHARE, size / MAX_BYTES_PER_S)
         self._next_table = time.monotonic() + self._interval
         self._move_progress(finished, None if best is None else best[1])

@@ -1,3 +1,5 @@
+import os
+import signal
 import sqlite3
 import threading
 
@@ -5,7 +7,7 @@ import pytest
 import ray
 
 import ray_synapse
-from tests.sweeps import backend, home
+from tests.sweeps import backend, home, last_json, run_script
 
 pytestmark = pytest.mark.ray
 
@@ -92,6 +94,49 @@ def test_the_relay_takes_no_cpu_and_ends_with_its_run(cluster):
         pass
     wait_for(lambda: not exists(name, namespace))
     assert backend().job(run.job_id)["status"] == "SUCCEEDED"
+
+
+def test_a_relay_that_hangs_costs_no_record(cluster):
+    run = ray_synapse.init("hangs")
+    run.log_message("first")
+    assert run._channel.flush(20)
+    name, namespace = run._spec.relay.name, run._spec.relay.namespace
+    pid = ray.get(
+        ray.get_actor(name, namespace=namespace).__ray_call__.remote(lambda _: os.getpid())
+    )
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for number in range(20):
+            run.log_metric("training", "loss", number)
+        assert run._channel.flush(1)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    run.log_metric("training", "loss", 20)
+    assert values(run.job_id) == list(range(21))
+    assert run.stats()["delivered"] == 22
+
+
+def test_a_process_that_comes_back_to_the_same_cluster_goes_on(tmp_path):
+    """ray.shutdown() and ray.init() on a cluster that is still there: the node is the same one."""
+    result = run_script(
+        """
+        import json
+        import ray
+        from ray.cluster_utils import Cluster
+        import ray_synapse
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        run = ray_synapse.init("comes back")
+        for number in range(2):
+            ray.init(cluster.address, log_to_driver=False)
+            run.log_metric("training", "loss", number)
+            assert run._channel.flush(20)
+            ray.shutdown()
+        print(json.dumps([run.job_id, run.stats()["delivered"]]))
+        """
+    )
+    job, delivered = last_json(result)
+    assert delivered == 2
+    assert values(job) == [0, 1]
 
 
 def exists(name, namespace):

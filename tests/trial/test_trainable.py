@@ -200,6 +200,47 @@ def test_an_unchanged_output_is_attached_once_and_at_the_end(cluster, tmp_path):
     assert result.metrics["score"] == 2
 
 
+def test_a_folder_that_was_being_written_when_the_trial_ended_is_not_its_model(cluster, tmp_path):
+    """The files have the same names and sizes; Tune's copy belongs to the last result."""
+    run = ray_synapse.init("torn", metric="score", mode="max")
+
+    def train(config, run):
+        run.checkpoint_output = write_model(tmp_path / "out", "good")
+        tune.report({"score": 1})
+        tune.report({"score": 2})
+        write_model(tmp_path / "out", "TORN")
+        raise RuntimeError("in the middle of writing")
+
+    grid = fit(
+        wrap_trainable(train, run=run), storage=tmp_path / "store", metric="score", mode="max"
+    )
+    with ray_synapse.resolve_checkpoint(grid[0]).as_directory() as folder:
+        assert (folder / "weights.txt").read_text() == "good"
+
+
+def test_a_metric_that_tune_fills_in_itself_can_be_optimized(cluster, tmp_path):
+    def train(config):
+        tune.report({"loss": 1})
+        tune.report({"loss": 2})
+
+    wrapped = wrap_trainable(train, metric="training_iteration")
+    grid = fit(wrapped, storage=tmp_path, metric="training_iteration", mode="max")
+    assert grid[0].error is None
+    assert grid[0].metrics["training_iteration"] == 2
+
+
+def test_the_run_may_come_by_tunes_own_wrapper(cluster, tmp_path):
+    run = ray_synapse.init("own", metric="score", mode="max")
+
+    def train(config, run, **rest):
+        run.log_message("here")
+        return len(rest)
+
+    wrapped = wrap_trainable(tune.with_parameters(train, run=run, more=1), metric="score")
+    grid = fit(wrapped, storage=tmp_path, metric="score", mode="max")
+    assert grid[0].metrics["score"] == 1
+
+
 def test_trials_that_share_a_process_keep_their_ids_also_in_threads(cluster, tmp_path):
     import threading
 

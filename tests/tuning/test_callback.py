@@ -1,4 +1,7 @@
+import contextlib
 import pickle
+import shutil
+import subprocess
 import threading
 
 import pytest
@@ -121,16 +124,38 @@ def test_a_run_that_raises_or_blocks_changes_nothing_in_the_sweep(cluster, tmp_p
     assert outcomes(logged) == outcomes(plain)
 
 
-def test_a_full_disk_changes_nothing_in_the_sweep(cluster, tmp_path, capfd):
-    """The database is made read-only for everybody by being replaced with a folder."""
-    run = ray_synapse.init("unwritable", metric="score", mode="max")
-    for file in backend().home.iterdir():
-        if file.is_file():
-            file.unlink()
-    (backend().home / "ray_synapse.db").mkdir()
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A disk of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only the superuser can mount a small disk")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_changes_nothing_in_the_sweep(cluster, tmp_path, tiny_disk, monkeypatch):
+    """And once there is room again, what was waiting is written, nothing twice."""
+    monkeypatch.setenv("RAY_SYNAPSE_HOME", str(tiny_disk / "home"))
+    run = ray_synapse.init("full", metric="score", mode="max")
+    ballast = tiny_disk / "ballast"
+    with contextlib.suppress(OSError), open(ballast, "wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
     grid = fit(three_reports, SynapseLoggerCallback(run), storage=tmp_path, space=GRID)
     assert len(outcomes(grid)) == 2
     assert grid.num_errors == 0
+    run.log_message("x" * 10_000)
+    assert run.stats()["waiting"] > 0
+    ballast.unlink()
+    ray_synapse.finish(run, grid)
+    stats = run.stats()
+    assert stats["waiting"] == stats["dropped"] == 0
+    assert stats["logged"] == stats["delivered"] + stats["replaced"]
+    assert len(backend().logs(run.job_id, "metric")) == 6
+    assert backend().trials(run.job_id)["best_trial"]
 
 
 @pytest.mark.parametrize(
