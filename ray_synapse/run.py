@@ -3,53 +3,24 @@
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from ray_synapse import console, payloads
-from ray_synapse.backend.protocol import Backend, BackendSpec, Counts, JobId
+from ray_synapse.backend.protocol import Backend, Counts
 from ray_synapse.delivery import cluster
 from ray_synapse.delivery.channel import Channel
-from ray_synapse.delivery.relay import RelayAddress
 from ray_synapse.errors import BackendError, PayloadError
 from ray_synapse.images import to_data_uri
 from ray_synapse.progress import Progress
-from ray_synapse.settings import Mode, Upload
+from ray_synapse.run_spec import RunSpec, Sweep
 from ray_synapse.values import Wire, dumps
 
 FLUSH_S = 10.0  # at the end of a run: the longest that a script waits for its last records
 LEVELS = ("debug", "info", "success", "warning", "error", "danger")  # of the backend's API
 SWEEP_STOP_S = 10.0  # likewise, for the last table of a sweep that just ended
-
-
-class Sweep(Protocol):
-    """What the logging callback leaves with its run, for the end of the run."""
-
-    trials: Sequence[Any]
-    metric: str | None
-    mode: Mode | None
-    tune_ended: bool
-
-    def stop(self, timeout: float) -> None:
-        """Send the last table, within the timeout in seconds."""
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """A run as it crosses to another process."""
-
-    name: str
-    job_id: JobId
-    backend: BackendSpec
-    relay: RelayAddress
-    metric: str | None
-    mode: Mode | None
-    upload: Upload
-    is_tune: bool
-    num_samples: int | None
 
 
 class TrainRun:

@@ -12,7 +12,8 @@ from ray_synapse.backend.protocol import BackendSpec, JobId
 from ray_synapse.delivery.relay import RelayAddress
 from ray_synapse.errors import NoRunError, SettingsError
 from ray_synapse.names import MAX_NAME_CHARS, encode_name
-from ray_synapse.run import FLUSH_S, RunSpec, TrainRun
+from ray_synapse.run import FLUSH_S, TrainRun
+from ray_synapse.run_spec import RunSpec
 from ray_synapse.settings import UPLOADS, Mode, Upload
 
 _open_runs: dict[tuple[BackendSpec, JobId], TrainRun] = {}  # the newest last

@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -191,12 +191,16 @@ def _fitting(width: int, columns: list[Column], rows: list[dict[Column, str]]) -
 
 
 def _print_table(
-    console: Console, names: list[str], rows: list[list[str]], marked: Any = lambda row: False
+    console: Console,
+    names: list[str],
+    rows: list[list[str]],
+    marked: Callable[[list[str]], bool] = lambda row: False,
+    max_cell: int = MAX_CELL,
 ) -> None:
     table = Table(box=None, padding=(0, COLUMN_GAP, 0, 0), pad_edge=False, header_style="bold")
     piped = console.width >= PIPED_WIDTH
     for name in names:
-        limit = None if piped else max(MAX_CELL, len(name))
+        limit = None if piped else max(max_cell, len(name))
         table.add_column(Text(name), no_wrap=True, overflow="ellipsis", max_width=limit)
     for row in rows:
         table.add_row(*map(Text, row), style="bold green" if marked(row) else "")
@@ -215,7 +219,7 @@ def _print_models(console: Console, models: list[dict[str, Any]]) -> None:
     if models:
         console.print("\nmodels", style="bold")
         rows = [[str(each["id"]), each["name"], _bytes(each["size"])] for each in models]
-        _print_table(console, ["id", "name", "size"], rows)
+        _print_table(console, ["id", "name", "size"], rows, max_cell=console.width - 20)
         folder = os.path.dirname(models[0]["file"])
         console.print(f"as zip archives in {folder}", markup=False, soft_wrap=True)
 

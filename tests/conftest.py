@@ -35,3 +35,8 @@ def cluster(ray_cluster: None, home: Path) -> Iterator[None]:
 
     for run in list(start._open_runs.values()):
         start.close(run)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that need no Ray come first: they are fast, and must not meet a running one."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is not None)

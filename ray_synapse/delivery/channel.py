@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray_synapse import console
 from ray_synapse.backend.protocol import Backend, BackendSpec, Batch, Counts, JobId, Record
-from ray_synapse.delivery import cluster, relay
+from ray_synapse.delivery import relay
+from ray_synapse.delivery.link import RelayLink
 from ray_synapse.delivery.pending import MAX_BATCH_RECORDS, Pending
 from ray_synapse.errors import BackendError, NotFoundError, StorageError
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 RETRY_S = 1.0  # after a write that failed: a full or stalled disk needs a person, not haste
-FIND_RELAY_S = 5.0  # between two looks for a relay that was not there: each asks the cluster
 LARGE_RECORD_WAIT_S = 0.5  # until it has surely left a process that may be killed right after
 POLL_S = 0.05  # while waiting: Ray's shutdown gives no sign
 
@@ -41,25 +41,21 @@ class Channel:
     def __init__(
         self, spec: BackendSpec, job: JobId, address: relay.RelayAddress, *, owns_relay: bool
     ) -> None:
-        self._spec, self._job, self._address = spec, job, address
-        self._owns_relay = owns_relay
+        self._spec, self._job = spec, job
+        self._link = RelayLink(spec, job, address, owned=owns_relay, forked=False)
         self._start()
         this = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _after_fork(this))
 
-    def _start(self, *, forked: bool = False) -> None:
-        self._forked = forked  # Ray cannot be used in a forked child
+    def _start(self) -> None:
         self._backend: Backend = self._spec.open()
         self._lock = threading.RLock()
         self._pending = Pending()
-        self._session: str | None = None  # the Ray session that _relay belongs to
-        self._relay: Any = None
-        self._lost = False  # the session's relay died
         self._round = 0  # goes up when records are taken back; answers to older ones are void
         self._answers: deque[tuple[int, int | BaseException]] = deque()
         self._answered = threading.Event()
         self._careful = False  # a batch was refused: one record at a time, to find which
-        self._retry_at = self._find_at = 0.0
+        self._retry_at = 0.0
         self._retrying = False
 
     def put(
@@ -81,7 +77,7 @@ class Channel:
                     f"and counted. Is {self._spec.describe()} writable and its disk not full?"
                 )
             self._pump()
-            seq, by_relay = self._pending.last, self._relay is not None
+            seq, by_relay = self._pending.last, self._link.relay is not None
         if by_relay and record.size() > relay.PIECE_BYTES:
             self._wait_for(seq, LARGE_RECORD_WAIT_S)
 
@@ -93,15 +89,16 @@ class Channel:
     def open_relay(self, *, own: bool = False) -> None:
         """Make sure of the relay where this process makes it: from now on, if ``own``."""
         with self._lock:
-            if own and not self._owns_relay:
-                self._owns_relay, self._find_at = True, 0.0
-            self._find_relay()
+            if own:
+                self._link.own()
+            if self._link.owned:
+                self._refresh_link()
 
     def close_relay(self) -> None:
         """Let the relay end: it does once it has written what it was handed."""
         with self._lock:
-            self._owns_relay = False
-            self._forget_relay(cluster.session())
+            self._take_back()
+            self._link.close()
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything put so far is written.
@@ -121,7 +118,7 @@ class Channel:
         if self._wait_for(seq, timeout):
             return True
         with self._lock:
-            if self._relay is None:
+            if self._link.relay is None:
                 return False
             self._lose_relay()
         return self._wait_for(seq, timeout)
@@ -146,17 +143,17 @@ class Channel:
     def _pump(self) -> None:
         """Move what can be moved now."""
         self._drain()
-        self._find_relay()
+        self._refresh_link()
         if time.monotonic() < self._retry_at:
             return
         while batch := self._pending.next_batch(1 if self._careful else MAX_BATCH_RECORDS):
-            if not (self._hand_over(batch) if self._relay is not None else self._write(batch)):
+            if not (self._write(batch) if self._link.relay is None else self._hand_over(batch)):
                 return
         self._careful = False
 
     def _hand_over(self, batch: Batch) -> bool:
         try:
-            future = relay.hand_over(self._relay, batch)
+            future = relay.hand_over(self._link.relay, batch)
         except Exception:  # its cluster is gone, or being shut down by another thread right now
             self._lose_relay()
             return True  # goes on by writing here
@@ -190,7 +187,7 @@ class Channel:
         if isinstance(error, NotFoundError):  # the job was removed while it ran
             console.say_once(f"{error} What is still logged to it is dropped.")
             self._pending.drop_all()
-        elif self._relay is not None and relay.is_loss(error):
+        elif self._link.relay is not None and relay.is_loss(error):
             self._lose_relay()
         elif isinstance(error, StorageError):
             console.say_once(f"job {self._job}: cannot write now, trying again: {error}")
@@ -206,31 +203,15 @@ class Channel:
 
     def _lose_relay(self) -> None:
         self._take_back()
-        self._relay, self._lost = None, True
+        self._link.lose()
+
+    def _refresh_link(self) -> None:
+        if self._link.refresh():
+            self._take_back()
 
     def _take_back(self) -> None:
         self._round += 1
         self._pending.take_back()
-
-    def _find_relay(self) -> None:
-        session = None if self._forked else cluster.session()
-        if session != self._session:
-            self._forget_relay(session)
-        may_look = time.monotonic() >= self._find_at and (self._owns_relay or cluster.in_worker())
-        if session is None or self._relay is not None or self._lost or not may_look:
-            return
-        self._find_at = time.monotonic() + FIND_RELAY_S
-        try:
-            if self._owns_relay:
-                self._relay = relay.start(self._address, self._spec, self._job)
-            else:
-                self._relay = relay.find(self._address)
-        except Exception as error:  # the cluster goes away, or refuses the actor
-            console.say_once(f"job {self._job}: writing without a relay ({error})")
-
-    def _forget_relay(self, session: str | None) -> None:
-        self._take_back()
-        self._session, self._relay, self._lost, self._find_at = session, None, False, 0.0
 
     # Without the lock.
 
@@ -278,7 +259,9 @@ def _after_fork(reference: "weakref.ref[Channel]") -> None:
     channel = reference()
     if channel is not None:
         _left_behind.append(channel.__dict__.copy())  # closing them here would harm the parent
-        channel._start(forked=True)
+        channel._start()
+        link = channel._link
+        channel._link = RelayLink(link.spec, link.job, link.address, owned=False, forked=True)
 
 
 _left_behind: list[dict[str, Any]] = []

@@ -2,39 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from ray_synapse import console
 from ray_synapse.errors import BackendError, SettingsError
-from ray_synapse.metrics import numbers, own_metrics
-from ray_synapse.results.checkpoints import Artifact, resolve, shared_outputs
-from ray_synapse.results.outcome import (
-    Outcome,
-    Scope,
-    at_its_best,
-    best_of,
-    outcome_of,
-    resolve_trial_id,
-)
+from ray_synapse.names import display_name
+from ray_synapse.results.decision import FinishedSweep, decide, entry_of, summary_of, table_of
+from ray_synapse.results.outcome import Outcome, Scope, resolve_trial_id
 from ray_synapse.results.upload import upload_model
-from ray_synapse.run import FLUSH_S, SWEEP_STOP_S, Sweep, TrainRun
+from ray_synapse.run import FLUSH_S, SWEEP_STOP_S, TrainRun
+from ray_synapse.run_spec import Sweep
 from ray_synapse.settings import Mode
-from ray_synapse.table import Table
 from ray_synapse.values import Wire, flatten, to_wire
 
 NAMED_TRIALS = 10  # in one message; the rest is counted
-
-
-@dataclass(frozen=True)
-class _Sweep:
-    """A sweep that ended, and what was decided about it."""
-
-    outcomes: Sequence[Outcome]
-    artifacts: Sequence[Artifact]
-    metric: str | None
-    best: int | None
-    no_best: str
 
 
 def finish(run: TrainRun, result_grid: Any, *, best: Scope = "last") -> dict[str, Any]:
@@ -125,13 +106,13 @@ def _conclude(
     *,
     cut_off: bool = False,
 ) -> dict[str, Any]:
-    sweep = _decide(run, sources, metric, mode, scope)
+    sweep = decide(sources, metric, mode, scope, run.upload)
     models = _upload(run, sweep)
     if not cut_off:
         run.set_progress(1, 1, "model_upload")
     _register_best(run, sweep)
     _send_last_table(run, sweep)
-    summary = _summary(sweep, models)
+    summary = summary_of(sweep, models)
     failed = sum(bool(outcome.error) for outcome in sweep.outcomes)
     status = "FAILED" if sweep.outcomes and failed == len(sweep.outcomes) else "SUCCEEDED"
     run._patch_job(status=status, result=summary)
@@ -140,35 +121,9 @@ def _conclude(
     return summary
 
 
-def _decide(
-    run: TrainRun, sources: Sequence[Any], metric: str | None, mode: Mode | None, scope: Scope
-) -> _Sweep:
-    outcomes = []
-    for source in sources:
-        outcome = outcome_of(source)
-        if not outcome.trial_id:
-            outcome = replace(outcome, trial_id=resolve_trial_id(source))
-        if scope == "all" and metric is not None and mode is not None:
-            outcome = at_its_best(source, outcome, metric, mode)
-        outcomes.append(outcome)
-    if metric is None or mode is None:
-        missing = "metric" if metric is None else "mode"
-        best, why = None, f"its {missing} is not known; give it to ray_synapse.init()"
-    else:
-        best, why = best_of(outcomes, metric, mode)
-    shared = shared_outputs(outcomes)
-    wanted = {"all": range(len(outcomes)), "best": (), "none": ()}[run.upload]
-    artifacts = [
-        resolve(outcome, shared) if index in wanted or index == best else Artifact(None)
-        for index, outcome in enumerate(outcomes)
-    ]
-    return _Sweep(outcomes, artifacts, metric, best, why)
-
-
-def _upload(run: TrainRun, sweep: _Sweep) -> dict[int, int]:
+def _upload(run: TrainRun, sweep: FinishedSweep) -> dict[int, int]:
     """Upload what is to be uploaded. Returns the id of the model of each trial that has one."""
-    best = [] if sweep.best is None else [sweep.best]
-    wanted = {"all": list(range(len(sweep.outcomes))), "best": best, "none": []}[run.upload]
+    wanted = sweep.to_upload
     failed = [index for index, outcome in enumerate(sweep.outcomes) if outcome.error]
     _tell_by_reason(run, "failed", [(sweep.outcomes[i], sweep.outcomes[i].error) for i in failed])
     models: dict[int, int] = {}
@@ -177,27 +132,27 @@ def _upload(run: TrainRun, sweep: _Sweep) -> dict[int, int]:
     space = _search_space(run)
     line = console.ProgressLine()
     for done, index in enumerate(wanted):
-        line.move(run.name, done, len(wanted), "models")
+        line.move(display_name(run.name), done, len(wanted), "models")
         outcome, artifact = sweep.outcomes[index], sweep.artifacts[index]
         if not artifact:
             missing.append((outcome, artifact.reason))
             continue
         try:
             name = f"{run.name}_{outcome.trial_id}"
-            configuration = {"search_space": space, **_entry(outcome, artifact)}
+            configuration = {"search_space": space, **entry_of(outcome, artifact)}
             models[index] = upload_model(run._backend, run.job_id, name, artifact, configuration)
         except Exception as error:  # any file system's, or the backend's: the others go on
             refused.append((outcome, str(error) or type(error).__name__))
         run.set_progress(done + 1, len(wanted), "model_upload")
     if wanted:
-        line.move(run.name, len(wanted), len(wanted), "models")
+        line.move(display_name(run.name), len(wanted), len(wanted), "models")
     line.end()
     _tell_by_reason(run, "no model", missing)
     _tell_by_reason(run, "model not uploaded", refused)
     return models
 
 
-def _register_best(run: TrainRun, sweep: _Sweep) -> None:
+def _register_best(run: TrainRun, sweep: FinishedSweep) -> None:
     if sweep.best is None:
         _tell(run, f"There is no best trial: {sweep.no_best}.")
         return
@@ -209,48 +164,14 @@ def _register_best(run: TrainRun, sweep: _Sweep) -> None:
         _tell(run, f"The best trial, {winner.trial_id}, could not be registered: {error}")
 
 
-def _send_last_table(run: TrainRun, sweep: _Sweep) -> None:
+def _send_last_table(run: TrainRun, sweep: FinishedSweep) -> None:
     """Send the newest table again, with its winner; from the results where there is none."""
     table = run._table
     rows = table["trials"] if table else {}
     if not isinstance(rows, dict) or any(each.trial_id not in rows for each in sweep.outcomes):
-        table = _table_of(sweep)
+        table = table_of(sweep)
     winner = "" if sweep.best is None else sweep.outcomes[sweep.best].trial_id
     run.log_trials({**(table or {}), "best_trial": winner})
-
-
-def _table_of(sweep: _Sweep) -> dict[str, Wire]:
-    table = Table(sweep.metric)
-    for outcome in sweep.outcomes:
-        table.set_config(outcome.trial_id, outcome.config)
-        table.set_metrics(outcome.trial_id, numbers(outcome.metrics, sweep.metric))
-        table.set_ended(outcome.trial_id, "ERROR" if outcome.error else "TERMINATED")
-    return table.snapshot()
-
-
-def _summary(sweep: _Sweep, models: dict[int, int]) -> dict[str, Any]:
-    entries = [
-        _entry(outcome, artifact) | {"model_id": models.get(index)}
-        for index, (outcome, artifact) in enumerate(
-            zip(sweep.outcomes, sweep.artifacts, strict=True)
-        )
-    ]
-    best = None
-    if sweep.best is not None:
-        best = {key: value for key, value in entries[sweep.best].items() if key != "model_id"}
-    return {
-        "model_id": None if sweep.best is None else models.get(sweep.best),
-        "best_trial": best,
-        "trial_models": [entries[index] for index in sorted(models)],
-    }
-
-
-def _entry(outcome: Outcome, artifact: Artifact) -> dict[str, Wire]:
-    return {
-        "trial_logdir": artifact.path,
-        "config": to_wire(dict(outcome.config)),
-        "metrics": to_wire(own_metrics(outcome.metrics)),
-    }
 
 
 def _search_space(run: TrainRun) -> Wire:
@@ -283,7 +204,7 @@ def _tell(run: TrainRun, text: str) -> None:
         console.say(text)
 
 
-def _say_the_end(run: TrainRun, sweep: _Sweep) -> None:
+def _say_the_end(run: TrainRun, sweep: FinishedSweep) -> None:
     where = run._spec.backend.describe()
     text = (
         f"{_trials(len(sweep.outcomes))} kept as job {run.job_id} in {where}; "

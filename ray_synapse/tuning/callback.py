@@ -5,16 +5,16 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ray import cloudpickle
 from ray.tune import Callback
 
-from ray_synapse import console, start
+from ray_synapse import console
 from ray_synapse.backend.protocol import JobId
-from ray_synapse.errors import BackendError, SettingsError
+from ray_synapse.errors import SettingsError
 from ray_synapse.run import TrainRun
 from ray_synapse.settings import Mode, check_mode
 from ray_synapse.table import Columns
 from ray_synapse.tuning import tune_settings
+from ray_synapse.tuning.opening import agreed, can_pickle, make_run
 from ray_synapse.tuning.recorder import Event, Recorder
 from ray_synapse.tuning.search_space import describe_param_space
 from ray_synapse.tuning.sink import Sink
@@ -75,8 +75,8 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
         self._run = run
         check_mode(mode, "mode")
         theirs = (run.metric, run.mode) if isinstance(run, TrainRun) else (None, None)
-        self._metric = _agreed("metric", metric, "the callback", theirs[0], "the run")
-        self._mode = _agreed("mode", mode, "the callback", theirs[1], "the run")
+        self._metric = agreed("metric", metric, "the callback", theirs[0], "the run")
+        self._mode = agreed("mode", mode, "the callback", theirs[1], "the run")
         self._log_results = log_results
         self._recorder: Recorder | None = None
         self._own_run: TrainRun | None = None  # made here, since none was given
@@ -104,8 +104,8 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
         if self._stands_aside(tune.callbacks):
             return
         ours = "the run or the callback"
-        metric = _agreed("metric", self._metric, ours, tune.metric, tune.source)
-        mode = _agreed("mode", self._mode, ours, tune.mode, tune.source)
+        metric = agreed("metric", self._metric, ours, tune.metric, tune.source)
+        mode = agreed("mode", self._mode, ours, tune.mode, tune.source)
         self._space = tune.param_space
         total = total_num_samples if total_num_samples != sys.maxsize else None
         self._recorder = Recorder(
@@ -176,7 +176,7 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**self.__dict__, "_recorder": None, "_own_run": None, "_space": {}}
-        if self._run is not None and not _can_pickle(self._run):
+        if self._run is not None and not can_pickle(self._run):
             state.update(_run=None, _run_left_out=True)
         return state
 
@@ -209,7 +209,9 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
         if self._run is not None and not isinstance(self._run, TrainRun):
             return Sink(self._run, experiment)
         if self._run is None:
-            self._own_run = self._make_run(experiment)
+            job_id, self._restored_job = self._restored_job, None
+            assert self._recorder is not None
+            self._own_run = make_run(experiment, job_id, self._recorder.metric, self._recorder.mode)
             if self._own_run is None:
                 return None
             self._take_over(self._own_run)
@@ -226,20 +228,6 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
         )
         return Sink(run, run.name, ends_with_sweep=run is self._own_run)
 
-    def _make_run(self, experiment: str) -> TrainRun | None:
-        recorder = self._recorder
-        metric, mode = (recorder.metric, recorder.mode) if recorder else (None, None)
-        job_id, self._restored_job = self._restored_job, None
-        try:
-            return start.init(experiment, job_id=job_id, metric=metric, mode=mode)
-        except (SettingsError, BackendError) as error:
-            console.say(f"{error} This sweep is kept in the embedded backend, as a new job.")
-        try:
-            return start.init_embedded(experiment, metric=metric, mode=mode)
-        except BackendError as error:
-            console.say(f"this sweep is not logged: {error}")
-            return None
-
     def _take_over(self, run: TrainRun) -> None:
         """Make the run a tuning run of this process, which it ends."""
         recorder = self._recorder
@@ -251,23 +239,3 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
 
 
 SynapseLoggerCallback = _TuneTrialsLoggingCallback
-
-
-def _agreed(word: str, ours: Any, our_source: str, theirs: Any, their_source: str) -> Any:
-    """The one value that is set; an error if two different ones are."""
-    if ours is not None and theirs is not None and ours != theirs:
-        raise SettingsError(
-            f"{word} is {ours!r} in {our_source} and {theirs!r} in {their_source}. Set it in one "
-            "place, or to the same in both."
-        )
-    return ours if ours is not None else theirs
-
-
-def _can_pickle(run: Any) -> bool:
-    if isinstance(run, TrainRun):
-        return True
-    try:
-        cloudpickle.dumps(run)
-    except Exception:
-        return False
-    return True

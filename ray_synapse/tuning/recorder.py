@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ray_synapse import console
 from ray_synapse.metrics import numbers
+from ray_synapse.names import display_name
 from ray_synapse.run import SWEEP_STOP_S
 from ray_synapse.settings import Mode
 from ray_synapse.table import Columns, Table, estimate_bytes
@@ -205,7 +206,7 @@ class Recorder:
         self._sink.set_progress(*progress)
         if self._line is not None:
             note = "trials" if best is None else f"trials · best {self.metric} {best:.4g}"
-            self._line.move(self._sink.name, *progress, note)
+            self._line.move(display_name(self._sink.name), *progress, note)
 
 
 _live: "weakref.WeakSet[Recorder]" = weakref.WeakSet()

@@ -1,6 +1,8 @@
 import os
+import shutil
 import signal
 import sqlite3
+import tempfile
 import threading
 
 import pytest
@@ -116,7 +118,15 @@ def test_a_relay_that_hangs_costs_no_record(cluster):
     assert run.stats()["delivered"] == 22
 
 
-def test_a_process_that_comes_back_to_the_same_cluster_goes_on(tmp_path):
+@pytest.fixture
+def ray_folder():
+    """Short enough for the sockets that Ray makes in it."""
+    folder = tempfile.mkdtemp(prefix="ray-")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_process_that_comes_back_to_the_same_cluster_goes_on(ray_folder):
     """ray.shutdown() and ray.init() on a cluster that is still there: the node is the same one."""
     result = run_script(
         """
@@ -131,8 +141,10 @@ def test_a_process_that_comes_back_to_the_same_cluster_goes_on(tmp_path):
             run.log_metric("training", "loss", number)
             assert run._channel.flush(20)
             ray.shutdown()
+        cluster.shutdown()
         print(json.dumps([run.job_id, run.stats()["delivered"]]))
-        """
+        """,
+        env={"RAY_TMPDIR": ray_folder},  # it notes its address there, where others would find it
     )
     job, delivered = last_json(result)
     assert delivered == 2

@@ -1,0 +1,80 @@
+"""A process's connection to the relay of its run, through every coming and going of Ray."""
+
+import time
+from typing import Any
+
+from ray_synapse import console
+from ray_synapse.backend.protocol import BackendSpec, JobId
+from ray_synapse.delivery import cluster, relay
+
+FIND_RELAY_S = 5.0  # between two looks for a relay that was not there: each asks the cluster
+
+
+class RelayLink:
+    """Finds the relay, or makes it; knows when it is gone.
+
+    Args:
+        spec: The backend that a relay made here writes to.
+        job: The run's job.
+        address: Where the run's relay is to be found.
+        owned: Whether this process makes the relay when there is none.
+        forked: Whether this is a forked child, which cannot use Ray.
+    """
+
+    def __init__(
+        self,
+        spec: BackendSpec,
+        job: JobId,
+        address: relay.RelayAddress,
+        *,
+        owned: bool,
+        forked: bool,
+    ) -> None:
+        self.spec, self.job, self.address = spec, job, address
+        self.owned = owned
+        self._forked = forked
+        self._session: str | None = None  # the connection to Ray that the relay belongs to
+        self._relay: Any = None
+        self._lost = False  # the relay of this session died, or does not answer
+        self._find_at = 0.0
+
+    @property
+    def relay(self) -> Any:
+        """The relay's handle, or None."""
+        return self._relay
+
+    def refresh(self) -> bool:
+        """Look where Ray is now. Returns whether what was handed over before is in doubt."""
+        session = None if self._forked else cluster.session()
+        changed = session != self._session
+        if changed:
+            self._session, self._relay, self._lost, self._find_at = session, None, False, 0.0
+        if session is not None and self._relay is None and not self._lost:
+            self._look()
+        return changed
+
+    def own(self) -> None:
+        """Make the relay from now on."""
+        if not self.owned:
+            self.owned, self._find_at = True, 0.0
+
+    def lose(self) -> None:
+        """The relay does not answer: do without one in this session."""
+        self._relay, self._lost = None, True
+
+    def close(self) -> None:
+        """Let the relay end: it does once it has written what it was handed."""
+        self.owned, self._relay = False, None
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now < self._find_at or not (self.owned or cluster.in_worker()):
+            return
+        self._find_at = now + FIND_RELAY_S
+        try:
+            if self.owned:
+                self._relay = relay.start(self.address, self.spec, self.job)
+            else:
+                self._relay = relay.find(self.address)
+        except Exception as error:  # the cluster goes away, or refuses the actor
+            console.say_once(f"job {self.job}: writing without a relay ({error})")

@@ -1,0 +1,36 @@
+"""The values that a run is made from, and what a sweep leaves with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ray_synapse.backend.protocol import BackendSpec, JobId
+from ray_synapse.delivery.relay import RelayAddress
+from ray_synapse.settings import Mode, Upload
+
+
+class Sweep(Protocol):
+    """What the logging callback leaves with its run, for the end of the run."""
+
+    trials: Sequence[Any]
+    metric: str | None
+    mode: Mode | None
+    tune_ended: bool
+
+    def stop(self, timeout: float) -> None:
+        """Send the last table, within the timeout in seconds."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A run as it crosses to another process."""
+
+    name: str
+    job_id: JobId
+    backend: BackendSpec
+    relay: RelayAddress
+    metric: str | None
+    mode: Mode | None
+    upload: Upload
+    is_tune: bool
+    num_samples: int | None
