@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -35,6 +36,8 @@ class Database:
             if self._connection is None:
                 self._connection, note = sqlite.connect(path, MIGRATIONS)
                 self._connection.row_factory = sqlite3.Row
+                # With this object; at the end of the process the last writes still need it.
+                weakref.finalize(self, self._connection.close).atexit = False
                 if note:
                     console.say_once(note)
             yield self._connection

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,26 @@ from ray_synapse.errors import StorageError
 STEPS = ("CREATE TABLE a (x);", "ALTER TABLE a ADD COLUMN y; CREATE TABLE b (z);")
 
 
+_open: list[sqlite3.Connection] = []
+
+
+@pytest.fixture(autouse=True)
+def close_what_was_opened() -> Iterator[None]:
+    yield
+    while _open:
+        _open.pop().close()
+
+
+def connect(
+    path: Path, migrations: tuple[str, ...], mounts: Path = sqlite.MOUNTS
+) -> tuple[sqlite3.Connection, str]:
+    connection, note = sqlite.connect(path, migrations, mounts=mounts)
+    _open.append(connection)
+    return connection, note
+
+
 def opened(path: Path, migrations: tuple[str, ...] = STEPS) -> sqlite3.Connection:
-    connection, note = sqlite.connect(path, migrations)
+    connection, note = connect(path, migrations)
     assert note == ""
     return connection
 
@@ -56,7 +75,7 @@ def test_an_older_database_gets_the_steps_it_lacks_and_keeps_its_rows(tmp_path: 
 def test_a_step_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:
     opened(tmp_path / "x.db", STEPS[:1]).close()
     with pytest.raises(StorageError):
-        sqlite.connect(tmp_path / "x.db", (STEPS[0], "CREATE TABLE b (z); CREATE TABLE a (x);"))
+        connect(tmp_path / "x.db", (STEPS[0], "CREATE TABLE b (z); CREATE TABLE a (x);"))
     connection = opened(tmp_path / "x.db", STEPS[:1])
     assert tables(connection) == ["a"]
 
@@ -64,7 +83,7 @@ def test_a_step_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None
 def test_a_database_of_a_newer_release_is_refused_and_left_alone(tmp_path: Path) -> None:
     opened(tmp_path / "x.db").close()
     with pytest.raises(StorageError, match=r"version 2, this release knows 1.*pip install"):
-        sqlite.connect(tmp_path / "x.db", STEPS[:1])
+        connect(tmp_path / "x.db", STEPS[:1])
     assert tables(opened(tmp_path / "x.db")) == ["a", "b"]
 
 
@@ -98,7 +117,7 @@ def test_on_a_network_file_system_it_is_a_rollback_journal_and_one_line_says_so(
     tmp_path: Path, kind: str
 ) -> None:
     table = mounts(tmp_path, "/dev/sda / ext4 rw 0 0", f"server:/x {tmp_path} {kind} rw 0 0")
-    connection, note = sqlite.connect(tmp_path / "x" / "y.db", STEPS, mounts=table)
+    connection, note = connect(tmp_path / "x" / "y.db", STEPS, mounts=table)
     assert one(connection, "PRAGMA journal_mode") == "delete"
     assert note.count("\n") == 0
     for part in (str(tmp_path / "x"), kind, "rollback journal", "RAY_SYNAPSE_HOME"):
@@ -111,7 +130,7 @@ def test_a_database_in_wal_mode_that_was_moved_to_a_network_is_switched(tmp_path
     local.execute("INSERT INTO b VALUES (1)")
     local.close()
     table = mounts(tmp_path, f"server:/x {tmp_path} nfs rw 0 0")
-    connection, _ = sqlite.connect(tmp_path / "x.db", STEPS, mounts=table)
+    connection, _ = connect(tmp_path / "x.db", STEPS, mounts=table)
     assert one(connection, "PRAGMA journal_mode") == "delete"
     assert one(connection, "SELECT COUNT(*) FROM b") == 1
 
@@ -119,7 +138,7 @@ def test_a_database_in_wal_mode_that_was_moved_to_a_network_is_switched(tmp_path
 @pytest.mark.parametrize("kind", ["ext4", "nfs"])
 def test_freed_pages_can_be_given_back_on_any_file_system(tmp_path: Path, kind: str) -> None:
     table = mounts(tmp_path, f"x {tmp_path} {kind} rw 0 0")
-    connection, _ = sqlite.connect(tmp_path / "x.db", STEPS, mounts=table)
+    connection, _ = connect(tmp_path / "x.db", STEPS, mounts=table)
     incremental = 2
     assert one(connection, "PRAGMA auto_vacuum") == incremental
 
@@ -162,7 +181,7 @@ def test_without_a_table_of_mounts_the_file_system_is_unknown(tmp_path: Path) ->
 def test_a_file_that_is_no_database_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"no database at all, " * 500)
     with pytest.raises(StorageError, match=r"x\.db.*damaged: move it away"):
-        sqlite.connect(tmp_path / "x.db", STEPS)
+        connect(tmp_path / "x.db", STEPS)
 
 
 def test_a_damaged_database_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
@@ -176,7 +195,7 @@ def test_a_damaged_database_is_an_error_that_says_what_to_do(tmp_path: Path) -> 
 
     def read() -> None:
         with sqlite.translated(path):
-            sqlite.connect(path, STEPS)[0].execute("SELECT * FROM b").fetchall()
+            connect(path, STEPS)[0].execute("SELECT * FROM b").fetchall()
 
     with pytest.raises(StorageError, match="damaged"):
         read()
@@ -185,13 +204,13 @@ def test_a_damaged_database_is_an_error_that_says_what_to_do(tmp_path: Path) -> 
 def test_a_folder_that_cannot_be_made_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="RAY_SYNAPSE_HOME"):
-        sqlite.connect(tmp_path / "file" / "x.db", STEPS)
+        connect(tmp_path / "file" / "x.db", STEPS)
 
 
 def test_a_folder_where_the_database_should_be_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.db").mkdir()
     with pytest.raises(StorageError, match=r"x\.db"):
-        sqlite.connect(tmp_path / "x.db", STEPS)
+        connect(tmp_path / "x.db", STEPS)
 
 
 def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
@@ -210,6 +229,7 @@ def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
 
 OPEN_AT_ONCE = """
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from ray_synapse.backend import sqlite
 from ray_synapse.backend.schema import MIGRATIONS

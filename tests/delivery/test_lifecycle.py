@@ -182,7 +182,7 @@ sweep(ray_synapse.wrap_trainable(long, run=run), ray_synapse.SynapseLoggerCallba
         time.sleep(1)  # Ray ends its own processes when their driver is gone
         kill_group(process.pid)
     (job,) = backend().jobs()
-    with sqlite3.connect(home() / "ray_synapse.db") as database:
+    with contextlib.closing(sqlite3.connect(home() / "ray_synapse.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     logged = [record["data"] for record in backend().logs(job["id"], "metric")]
     kept = {(each["metrics"].get("x"), each["value"]) for each in logged}
