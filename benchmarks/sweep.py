@@ -15,7 +15,7 @@ from ray import tune
 import ray_synapse
 
 TRIALS = 24
-REPORTS = 50
+REPORTS = 200
 TIMES = 3
 
 

@@ -175,7 +175,7 @@ def test_a_value_becomes_its_plain_form(value: Any, expected: Any) -> None:
         (np.array([[0.5, np.nan]]), [[0.5, None]]),
         (np.array(["a", None], dtype=object), ["a", None]),
         (np.datetime64("2024-01-02"), "2024-01-02"),
-        (np.datetime64("NaT"), None),
+        (np.datetime64("NaT", "ns"), None),
         (np.zeros((100, 100)), "<ndarray of shape (100, 100)>"),
         (np.complex64(1), "(1+0j)"),
         ({np.int64(3): np.float32(1)}, {"3": 1.0}),

@@ -5,6 +5,8 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -54,6 +56,7 @@ class Channel:
         self._round = 0  # goes up when records are taken back; answers to older ones are void
         self._answers: deque[tuple[int, int | BaseException]] = deque()
         self._answered = threading.Event()
+        self._gathering = False  # between the beginning and the end of `gathered`
         self._careful = False  # a batch was refused: one record at a time, to find which
         self._retry_at = 0.0
         self._retrying = False
@@ -76,10 +79,22 @@ class Channel:
                     f"job {self._job}: too many records wait to be written, new ones are dropped "
                     f"and counted. Is {self._spec.describe()} writable and its disk not full?"
                 )
-            self._pump()
+            if not self._gathering:
+                self._pump()
             seq, by_relay = self._pending.last, self._link.relay is not None
         if by_relay and record.size() > relay.PIECE_BYTES:
             self._wait_for(seq, LARGE_RECORD_WAIT_S)
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Send what is put in this block together at its end: a call each costs far more."""
+        with self._lock:
+            self._gathering = True
+            try:
+                yield
+            finally:
+                self._gathering = False
+                self._pump()
 
     @property
     def backend(self) -> Backend:

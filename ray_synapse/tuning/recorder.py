@@ -140,8 +140,9 @@ class Recorder:
             self._sink.count_dropped(lost)
         if stopping or time.monotonic() >= self._next_table:
             self._send_table(stopping)
-        while self._results and (stopping or not self._table_is_due()):
-            self._sink.log_result(*self._results.popleft())
+        with self._sink.gathered():
+            while self._results and (stopping or not self._table_is_due()):
+                self._sink.log_result(*self._results.popleft())
         if stopping:
             self._sink.close()
 

@@ -1,6 +1,7 @@
 """Where a recorder logs to: our own run, or an object of whoever embeds the callback."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ray_synapse import console
@@ -37,6 +38,10 @@ class Sink:
             values = {name: metrics[name] for name in metrics if name not in TAKEN_NAMES}
             values["trial_id"] = trial_id
             self._call(log_metric, "trial", "training_iteration", iteration, **values)
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """A block whose results are sent together."""
+        return self._run._channel.gathered() if self.is_ours else nullcontext()
 
     def set_progress(self, current: int, total: int | None) -> None:
         """Move the bar of the trials."""
