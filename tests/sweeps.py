@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 from ray import tune
@@ -62,3 +63,12 @@ def run_script(code, *, timeout=240, check=True, env=None, **options):
 def last_json(result):
     """The last line that a script printed, as JSON."""
     return json.loads(result.stdout.strip().splitlines()[-1])
+
+
+def wait_for(condition, seconds=120):
+    """Until it comes about; a test that it never does for fails."""
+    for _ in range(seconds * 20):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come about")

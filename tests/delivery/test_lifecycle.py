@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.sweeps import backend, home, last_json, run_script
+from tests.sweeps import backend, home, last_json, run_script, wait_for
 
 pytestmark = pytest.mark.ray
 
@@ -174,7 +174,7 @@ sweep(ray_synapse.wrap_trainable(long, run=run), ray_synapse.SynapseLoggerCallba
     process = subprocess.Popen([sys.executable, "-c", code], env=env, start_new_session=True)
     files = [tmp_path / "noted-1", tmp_path / "noted-2"]
     try:
-        wait_until(lambda: all(f.exists() and len(f.read_text().split("\n")) > 100 for f in files))
+        wait_for(lambda: all(f.exists() and len(f.read_text().split("\n")) > 100 for f in files))
         killed_at = time.time()
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -216,14 +216,6 @@ print(json.dumps([run.job_id, run.stats()["logged"]]))
     assert logged == 3
 
 
-def wait_until(condition, seconds=120):
-    for _ in range(seconds * 10):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not come about")
-
-
 def kill_group(pid):
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
@@ -258,7 +250,7 @@ tune.Tuner(
     process = subprocess.Popen(
         [sys.executable, "-c", SWEEP + train + first], env=env, start_new_session=True
     )
-    wait_until(stall.exists)
+    wait_for(stall.exists)
     time.sleep(2)
     kill_group(process.pid)
     process.wait()

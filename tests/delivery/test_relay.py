@@ -3,13 +3,12 @@ import shutil
 import signal
 import sqlite3
 import tempfile
-import threading
 
 import pytest
 import ray
 
 import ray_synapse
-from tests.sweeps import backend, home, last_json, run_script
+from tests.sweeps import backend, home, last_json, run_script, wait_for
 
 pytestmark = pytest.mark.ray
 
@@ -169,12 +168,3 @@ class busy_relay:
     def __exit__(self, *error):
         self.connection.execute("ROLLBACK")
         self.connection.close()
-
-
-def wait_for(condition, seconds=30):
-    waiter = threading.Event()
-    for _ in range(seconds * 20):
-        if condition():
-            return
-        waiter.wait(0.05)
-    raise AssertionError("it did not come about")

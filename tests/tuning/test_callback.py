@@ -10,7 +10,7 @@ from ray import cloudpickle, tune
 
 import ray_synapse
 from ray_synapse import SynapseLoggerCallback
-from tests.sweeps import backend, fit
+from tests.sweeps import backend, fit, wait_for
 
 pytestmark = pytest.mark.ray
 
@@ -271,15 +271,6 @@ def outcomes(grid):
         (result.config["x"], result.metrics["score"], result.metrics["training_iteration"])
         for result in grid
     )
-
-
-def wait_for(condition, seconds=30):
-    waiter = threading.Event()
-    for _ in range(seconds * 20):
-        if condition():
-            return
-        waiter.wait(0.05)
-    raise AssertionError("it did not come about")
 
 
 def test_two_sweeps_of_one_run_have_their_own_goals(cluster, tmp_path):
