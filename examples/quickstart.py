@@ -5,6 +5,7 @@ which ships the data, and about a minute on two cores.
 """
 
 import pickle
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -69,6 +70,7 @@ def main():
     ray_synapse.show(run)
     print("\nsummary")
     pprint(summary, sort_dicts=False, width=100)
+    print(f"\nshow it again: {sys.executable} -m ray_synapse show {run.job_id}")
 
 
 if __name__ == "__main__":

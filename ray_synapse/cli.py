@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ray_synapse import __version__, settings, views
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.errors import SynapseError
+from ray_synapse.names import display_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `ray-synapse show 3 | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # the output's disk is full
+        print(f"ray-synapse: cannot write the output: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -63,7 +67,7 @@ def _remove(backend: LocalBackend, options: argparse.Namespace) -> int:
             )
             return 1
         freed = backend.delete_job(number)
-        print(f"removed job {number} ({job['name']}), {freed / 1e6:.1f} MB of models")
+        print(f"removed job {number} ({display_name(job['name'])}), {freed / 1e6:.1f} MB of models")
     return 0
 
 
@@ -85,7 +89,3 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("job", type=int, nargs="+", metavar="JOB", help="the id that `ls` shows")
     command.set_defaults(run=_remove)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -64,6 +64,7 @@ class ProgressLine:
             )
             if time.monotonic() - self._drawn_at >= REDRAW_S or current == total:
                 self._progress.refresh()
+                print(end="\r", file=sys.__stderr__, flush=True)  # what others print starts a line
                 self._drawn_at = time.monotonic()
 
     def end(self) -> None:

@@ -34,7 +34,7 @@ def encode_name(name: str) -> str:
     if not name.strip().isprintable():
         raise SettingsError(
             f"name: a run's name must be of printable characters, but it is {name!r}. Take out the "
-            "line breaks and control characters."
+            "line breaks, control characters and no-break spaces."
         )
     if len(name) > MAX_NAME_CHARS:
         raise SettingsError(

@@ -17,7 +17,7 @@ def metric(
         "category": str(category),
         "key": str(key),
         "value": to_wire(value),
-        "metrics": to_wire(dict(metrics)),
+        "metrics": {str(name): to_wire(each) for name, each in metrics.items()},
     }
     return _with_trial(data, trial_id)
 
@@ -67,13 +67,25 @@ def trials(
             f"log_trials: `trials` is {to_wire(data.get('trials'), max_chars=60)!r}; give a dict "
             'of trial id to values, such as {"a1b2": {"status": "RUNNING", "lr": 0.1}}.'
         )
-    wire: dict[str, Wire] = {str(key): to_wire(value) for key, value in data.items()}
+    wire: dict[str, Wire] = {
+        str(key): to_wire(value) for key, value in data.items() if key != "trials"
+    }
     for part in ("base", "hyperparameters", "metrics"):
-        columns = data.get(part)
-        wire[part] = [] if columns is None else [str(column) for column in columns]
+        wire[part] = _column_names(part, data.get(part))
     wire["trials"] = {str(trial): _row(row) for trial, row in data["trials"].items()}
     wire["best_trial"] = str(data.get("best_trial") or best_trial or "")
     return wire
+
+
+def _column_names(part: str, columns: Any) -> list[Wire]:
+    if columns is None:
+        return []
+    if isinstance(columns, (str, bytes)) or not isinstance(columns, Iterable):
+        raise PayloadError(
+            f"log_trials: {part} is {to_wire(columns, max_chars=60)!r}; give a list of names of "
+            "columns."
+        )
+    return [str(column) for column in columns]
 
 
 def _row(row: Any) -> Wire:

@@ -16,7 +16,7 @@ from ray_synapse.errors import BackendError, PayloadError
 from ray_synapse.images import to_data_uri
 from ray_synapse.progress import Progress
 from ray_synapse.run_spec import RunSpec, Sweep
-from ray_synapse.values import Wire, dumps
+from ray_synapse.values import Wire, dumps, to_wire
 
 FLUSH_S = 10.0  # at the end of a run: the longest that a script waits for its last records
 LEVELS = ("debug", "info", "success", "warning", "error", "danger")  # of the backend's API
@@ -145,7 +145,7 @@ class TrainRun:
         record = self._progress.move(
             current, total, str(category), now=time.monotonic(), tuning=self.is_tune
         )
-        self._channel.put("progress", dumps(record), step=dumps(str(category))[1:-1])
+        self._channel.put("progress", dumps(record), step=str(to_wire(str(category))))
 
     def end_log(self) -> None:
         """Log that the run is complete, and wait up to 10 s until everything is written."""

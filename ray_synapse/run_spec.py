@@ -16,6 +16,7 @@ class Sweep(Protocol):
     metric: str | None
     mode: Mode | None
     tune_ended: bool
+    interrupted: bool
 
     def stop(self, timeout: float) -> None:
         """Send the last table, within the timeout in seconds."""

@@ -72,14 +72,19 @@ def init(
 
 def init_embedded(name: str, *, metric: str | None, mode: Mode | None) -> TrainRun:
     """Like ``init`` on the embedded backend, with no setting that could be wrong but its folder."""
+    printable = "".join(each if each.isprintable() else "_" for each in name[:MAX_NAME_CHARS])
+    try:
+        upload = settings.load().upload
+    except SettingsError:  # of what else is wrong the caller has told already
+        upload = "all"
     spec = RunSpec(
-        name=encode_name(name[:MAX_NAME_CHARS]),
+        name=encode_name(printable.strip() or "tune"),
         job_id=0,
         backend=LocalSpec(str(settings.home())),
         relay=RelayAddress(f"run-{uuid.uuid4().hex}"),
         metric=metric,
         mode=mode,
-        upload="all",
+        upload=upload,
         is_tune=False,
         num_samples=None,
     )
@@ -153,6 +158,11 @@ def _end_job(run: TrainRun, error: BaseException | None) -> None:
 
 
 def _open(spec: RunSpec, job_id: JobId | None) -> TrainRun:
+    if job_id is not None and (isinstance(job_id, bool) or not isinstance(job_id, (int, str))):
+        raise SettingsError(
+            f"job_id is {job_id!r}; give the number or text that is a job's id (`ray-synapse ls` "
+            "lists them), or leave it out for a new job."
+        )
     backend = spec.backend.open()
     if job_id is None:
         number = backend.create_job(spec.name, {"metric": spec.metric, "mode": spec.mode})

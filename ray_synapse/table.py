@@ -62,6 +62,11 @@ class Table:
         """How many trials have ended."""
         return sum(row.status in ENDED for row in self._rows.values())
 
+    @property
+    def told_ended(self) -> int:
+        """How many trials a hook said have ended: not the ones that were cut off."""
+        return sum(row.ended is not None for row in self._rows.values())
+
     def set_status(self, trial_id: str, status: str) -> None:
         """Note a trial's status as Tune shows it; a later one than a hook told of wins."""
         row = self._row(trial_id)
@@ -78,12 +83,15 @@ class Table:
             self.set_status(trial_id, status)
 
     def set_config(self, trial_id: str, config: Mapping[str, Any] | None) -> None:
-        """Note a trial's hyperparameters. The same object again costs nothing."""
+        """Note a trial's hyperparameters. Equal ones again cost next to nothing."""
         row = self._row(trial_id)
-        if config is None or config is row.config:
+        if config is None or _same(config, row.config):
             return
-        row.config, self.changed = config, True
-        row.hyperparameters = {key: to_wire(value) for key, value in flatten(config).items()}
+        row.config = config
+        hyperparameters = {key: to_wire(value) for key, value in flatten(config).items()}
+        if hyperparameters == row.hyperparameters:
+            return
+        row.hyperparameters, self.changed = hyperparameters, True
         known = self.columns.hyperparameters
         new = [key for key in row.hyperparameters if key not in known]
         known.extend(new[: MAX_HYPERPARAMETERS - len(known)])
@@ -148,6 +156,13 @@ class Table:
             row = self._rows[trial_id] = _Row()
             self.changed = True
         return row
+
+
+def _same(new: Mapping[str, Any], old: Mapping[str, Any] | None) -> bool:
+    try:
+        return new is old or bool(new == old)
+    except Exception:  # numpy arrays in it do not compare to one bool
+        return False
 
 
 def _differ(old: float | None, new: float) -> bool:

@@ -54,7 +54,7 @@ def write_two_megabytes(archive: BinaryIO) -> None:
 
 def command(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "ray_synapse.cli", *arguments],
+        [sys.executable, "-m", "ray_synapse", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -235,7 +235,7 @@ def test_a_reader_that_stops_early_is_no_error(backend: LocalBackend, json_too: 
     many = [record._replace(seq=seq, level="info") for seq in range(4, 404)]
     backend.write(job, Batch("p", 3, many, 405, 1, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "ray_synapse.cli", "show", str(job), *json_too],
+        [sys.executable, "-m", "ray_synapse", "show", str(job), *json_too],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -29,6 +29,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(BASE, BASE),
     "": (),  # ray_synapse/__init__.py loads at first use
 }
+ALLOWED["__main__"] = ("cli",)
 ALLOWED["cli"] += ("",)  # for __version__
 
 # Upwards, within a function: each closes a circle that only exists at run time.

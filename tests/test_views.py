@@ -72,7 +72,7 @@ def on_terminal(*arguments: str, columns: int) -> list[str]:
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "ray_synapse.cli", *arguments],
+        [sys.executable, "-m", "ray_synapse", *arguments],
         stdout=follower,
         stderr=follower,
         stdin=follower,

@@ -189,7 +189,9 @@ def _insert(db: sqlite3.Connection, job: JobId, process: str, record: Record) ->
 def _columns(fields: dict[str, Wire]) -> dict[str, Any]:
     unknown = sorted(set(fields) - set(JOB_FIELDS))
     if unknown:
-        raise SettingsError(f"a job has no field {unknown[0]!r}; it has {', '.join(JOB_FIELDS)}")
+        raise SettingsError(
+            f"a job has no field {unknown[0]!r}; set one of {', '.join(JOB_FIELDS)}"
+        )
     return {
         column: dumps(value) if column in JSON_FIELDS and value is not None else value
         for column, value in fields.items()

@@ -62,7 +62,7 @@ class Models(Database):
             with self._write() as db:
                 if db.execute("SELECT 1 FROM models WHERE name = ?", (name,)).fetchone():
                     raise StorageError(
-                        f"a model called {name} exists already; model names are unique"
+                        f"a model called {name} exists already; names are unique, give another"
                     )
                 cursor = db.execute(
                     "INSERT INTO models (job, name, created, file, size, configuration) "

@@ -205,6 +205,7 @@ class Channel:
         elif self._link.relay is not None and relay.is_loss(error):
             self._lose_relay()
         elif isinstance(error, StorageError):
+            self._pending.refused()
             console.say_once(f"job {self._job}: cannot write now, trying again: {error}")
             self._retry_at = time.monotonic() + RETRY_S
             self._retry_soon(RETRY_S)

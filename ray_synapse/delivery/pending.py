@@ -94,6 +94,10 @@ class Pending:
         self._in_flight.clear()
         self._sent = self._written
 
+    def refused(self) -> None:
+        """The backend said that it has taken nothing of what was handed over and not written."""
+        self._handed = self._written
+
     def drop_all(self) -> None:
         """Nobody will ever take what is pending."""
         self._dropped += len(self)

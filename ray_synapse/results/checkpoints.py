@@ -1,5 +1,6 @@
 """Which files are a trial's model: the resolver."""
 
+import filecmp
 import os
 import shutil
 import tempfile
@@ -88,8 +89,8 @@ def resolve_checkpoint(result: Any, *, shared: Collection[str] = ()) -> Artifact
 
     In this order, the first that can be read here and has files:
 
-    1. ``checkpoint_output`` in the metrics: the path that the trial said. Not if several trials
-       said the same one, since then it holds what the last of them wrote; and where Tune holds a
+    1. ``checkpoint_output`` in the metrics: the path that the trial said. Not if it is one of
+       ``shared``, since then it holds what the last of several trials wrote; and where Tune holds a
        copy that was reported from that very folder, the copy, since it belongs to the result.
     2. Ray's checkpoint, on any pyarrow file system.
     3. The newest of ``best_checkpoints``.
@@ -98,7 +99,8 @@ def resolve_checkpoint(result: Any, *, shared: Collection[str] = ()) -> Artifact
 
     Args:
         result: A ``ray.tune.Result``, a ``Trial``, or any object with the same attributes.
-        shared: Paths that several trials gave (``shared_outputs``).
+        shared: Paths that several trials gave as theirs. ``finish`` knows them; a single result
+            does not say.
 
     Returns:
         The artifact, or an empty one with the reason.
@@ -122,9 +124,9 @@ def resolve(outcome: Outcome, shared: Collection[str] = ()) -> Artifact:
         if checkpoint is None:
             continue
         artifact = _from_checkpoint(checkpoint, source)
-        if artifact:
+        if artifact and not _is_log_folder(_real(artifact.path or ""), outcome):
             return artifact
-        reasons.append(artifact.reason)
+        reasons.append(artifact.reason or f"its {source} is Tune's log folder of the trial")
     return Artifact(None, reason="; ".join(dict.fromkeys(reasons)) or _nothing_reported(outcome))
 
 
@@ -139,8 +141,8 @@ def _from_output(output: str, outcome: Outcome, shared: Collection[str]) -> Arti
     path = _real(output)
     if path in {_real(each) for each in shared}:
         return Artifact(None, reason=f"several trials wrote to {output}: it is the last one's")
-    if outcome.log_folder and path == _real(outcome.log_folder):
-        return Artifact(None, reason=f"{output} is Tune's log folder of the trial")
+    if _is_log_folder(path, outcome):
+        return Artifact(None, reason=f"{output} holds Tune's log folder of the trial")
     copy = outcome.checkpoint
     if copy is not None and _is_copy(copy, output, outcome):
         artifact = _from_checkpoint(copy, "checkpoint")
@@ -149,10 +151,21 @@ def _from_output(output: str, outcome: Outcome, shared: Collection[str]) -> Arti
     return _readable(output, fs.LocalFileSystem(), "checkpoint_output")
 
 
+def _is_log_folder(path: str, outcome: Outcome) -> bool:
+    """Whether the trial's log folder is there or below; Tune has one more while a trial runs."""
+    if not outcome.log_folder:
+        return False
+    log_folder = _real(outcome.log_folder)
+    if (log_folder + os.sep).startswith(path.rstrip(os.sep) + os.sep):
+        return True
+    parts = Path(path).parts
+    return "driver_artifacts" in parts and os.path.basename(log_folder) in parts
+
+
 def _is_copy(checkpoint: Any, output: str, outcome: Outcome) -> bool:
     """Whether Tune's checkpoint was reported from that folder.
 
-    Our wrapper says so in the result; without it the same files of the same sizes say so.
+    Our wrapper says so in the result; without it the same files with the same content say so.
     """
     if outcome.metrics.get(CHECKPOINT_SOURCE) == output:
         return True
@@ -161,7 +174,12 @@ def _is_copy(checkpoint: Any, output: str, outcome: Outcome) -> bool:
         its = _list(checkpoint.filesystem or fs.LocalFileSystem(), checkpoint.path)
     except Exception:  # a URI, a file system that is down: then they cannot be compared
         return False
-    return bool(mine) and [(f.name, f.size) for f in mine] == [(f.name, f.size) for f in its]
+    if not mine or not _is_local(checkpoint.filesystem):
+        return False
+    if [(each.name, each.size) for each in mine] != [(each.name, each.size) for each in its]:
+        return False
+    pairs = zip(mine, its, strict=True)
+    return all(filecmp.cmp(one.path, other.path, shallow=False) for one, other in pairs)
 
 
 def _from_checkpoint(checkpoint: Any, source: str) -> Artifact:

@@ -15,7 +15,7 @@ from ray_synapse.results.outcome import (
     resolve_trial_id,
 )
 from ray_synapse.settings import Mode, Upload
-from ray_synapse.table import Table
+from ray_synapse.table import Columns, Table
 from ray_synapse.values import Wire, to_wire
 
 
@@ -68,9 +68,9 @@ def decide(
     return FinishedSweep(outcomes, artifacts, metric, best, why, to_upload)
 
 
-def table_of(sweep: FinishedSweep) -> dict[str, Wire]:
-    """The trials table, made from the results."""
-    table = Table(sweep.metric)
+def table_of(sweep: FinishedSweep, columns: Columns) -> dict[str, Wire]:
+    """The trials table, made from the results; ``columns`` are the ones it had before."""
+    table = Table(sweep.metric, columns)
     for outcome in sweep.outcomes:
         table.set_config(outcome.trial_id, outcome.config)
         table.set_metrics(outcome.trial_id, numbers(outcome.metrics, sweep.metric))
@@ -101,8 +101,10 @@ def entry_of(outcome: Outcome, artifact: Artifact) -> dict[str, Wire]:
     """A trial as the summary and its model's configuration have it."""
     return {
         "trial_logdir": artifact.path,
-        "config": to_wire(dict(outcome.config)),
-        "metrics": to_wire(own_metrics(outcome.metrics)),
+        "config": {str(key): to_wire(value) for key, value in outcome.config.items()},
+        "metrics": {
+            str(key): to_wire(value) for key, value in own_metrics(outcome.metrics).items()
+        },
     }
 
 

@@ -1,5 +1,7 @@
 """The end of a sweep: every trial's model, the best trial, the last table, the summary."""
 
+import shutil
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,9 +15,10 @@ from ray_synapse.results.upload import upload_model
 from ray_synapse.run import FLUSH_S, SWEEP_STOP_S, TrainRun
 from ray_synapse.run_spec import Sweep
 from ray_synapse.settings import Mode
+from ray_synapse.table import Columns
 from ray_synapse.values import Wire, flatten, to_wire
 
-NAMED_TRIALS = 10  # in one message; the rest is counted
+NAMED_TRIALS = 10  # in one line of the terminal; the logged message names them all
 
 
 def finish(run: TrainRun, result_grid: Any, *, best: Scope = "last") -> dict[str, Any]:
@@ -29,7 +32,8 @@ def finish(run: TrainRun, result_grid: Any, *, best: Scope = "last") -> dict[str
         run: The run.
         result_grid: What ``Tuner.fit()`` or ``Tuner.get_results()`` gave.
         best: ``"last"``: the last result of each trial counts, its model is the newest checkpoint
-            (Tune's default scope). ``"all"``: its best result counts, with that checkpoint.
+            (Tune's default scope). ``"all"``: the best of its results whose checkpoint Tune has
+            kept counts, with that checkpoint; of a trial without any, the best of its results.
 
     Returns:
         ``{"model_id", "best_trial": {"trial_logdir", "config", "metrics"}, "trial_models":
@@ -51,9 +55,16 @@ def finish(run: TrainRun, result_grid: Any, *, best: Scope = "last") -> dict[str
         raise SettingsError(
             f"result_grid is a {type(result_grid).__name__}; give what Tuner.fit() returned."
         ) from error
+    for source in sources:
+        if not hasattr(source, "metrics") and not hasattr(source, "last_result"):
+            raise SettingsError(
+                f"result_grid has a {type(source).__name__} ({to_wire(source, max_chars=60)!r}) in "
+                "it, which is no result; give what Tuner.fit() returned."
+            )
     sweep = _take_sweep_of(run, sources)
     metric, mode = _goal(run, sweep, result_grid)
-    summary = _conclude(run, sources, metric, mode, best)
+    cut_off = sweep is not None and sweep.interrupted
+    summary = _conclude(run, sources, metric, mode, best, cut_off=cut_off)
     if not run._channel.flush(FLUSH_S):
         waiting = run.stats()["waiting"]
         console.say(f"{waiting:,} records are not written yet; they are tried again until the end")
@@ -69,10 +80,8 @@ def finish_at_exit(run: TrainRun) -> bool:
     sweeps, run._sweeps = run._sweeps, []
     for sweep in sweeps:
         sweep.stop(SWEEP_STOP_S)
-        _conclude(run, sweep.trials, sweep.metric, sweep.mode, "last", cut_off=not sweep.tune_ended)
-        if not sweep.tune_ended:
-            run.log_message("The script ended in the middle of the sweep.", "warning")
-            run._patch_job(status="STOPPED")
+        cut_off = sweep.interrupted or not sweep.tune_ended
+        _conclude(run, sweep.trials, sweep.metric, sweep.mode, "last", cut_off=cut_off)
     return run._concluded  # the records that are still on their way are waited for by the caller
 
 
@@ -115,6 +124,9 @@ def _conclude(
     summary = summary_of(sweep, models)
     failed = sum(bool(outcome.error) for outcome in sweep.outcomes)
     status = "FAILED" if sweep.outcomes and failed == len(sweep.outcomes) else "SUCCEEDED"
+    if cut_off:
+        status = "STOPPED"
+        _tell(run, "The sweep was interrupted; tune.Tuner.restore(folder, trainable) continues it.")
     run._patch_job(status=status, result=summary)
     run._concluded = True
     _say_the_end(run, sweep)
@@ -127,16 +139,16 @@ def _upload(run: TrainRun, sweep: FinishedSweep) -> dict[int, int]:
     failed = [index for index, outcome in enumerate(sweep.outcomes) if outcome.error]
     _tell_by_reason(run, "failed", [(sweep.outcomes[i], sweep.outcomes[i].error) for i in failed])
     models: dict[int, int] = {}
-    missing: list[tuple[Outcome, str]] = []
     refused: list[tuple[Outcome, str]] = []
     space = _search_space(run)
     line = console.ProgressLine()
+    missing = [
+        (sweep.outcomes[i], sweep.artifacts[i].reason) for i in wanted if not sweep.artifacts[i]
+    ]
+    wanted = [index for index in wanted if sweep.artifacts[index]]
     for done, index in enumerate(wanted):
         line.move(display_name(run.name), done, len(wanted), "models")
         outcome, artifact = sweep.outcomes[index], sweep.artifacts[index]
-        if not artifact:
-            missing.append((outcome, artifact.reason))
-            continue
         try:
             name = f"{run.name}_{outcome.trial_id}"
             configuration = {"search_space": space, **entry_of(outcome, artifact)}
@@ -169,9 +181,18 @@ def _send_last_table(run: TrainRun, sweep: FinishedSweep) -> None:
     table = run._table
     rows = table["trials"] if table else {}
     if not isinstance(rows, dict) or any(each.trial_id not in rows for each in sweep.outcomes):
-        table = table_of(sweep)
+        table = table_of(sweep, _columns_before(run))
     winner = "" if sweep.best is None else sweep.outcomes[sweep.best].trial_id
     run.log_trials({**(table or {}), "best_trial": winner})
+
+
+def _columns_before(run: TrainRun) -> Columns:
+    """The columns that the job's table has had so far: they keep their places."""
+    try:
+        table = run._backend.trials(run.job_id) or {}
+        return Columns(list(table["hyperparameters"]), list(table["metrics"]))
+    except (BackendError, KeyError):
+        return Columns()
 
 
 def _search_space(run: TrainRun) -> Wire:
@@ -187,28 +208,31 @@ def _tell_by_reason(run: TrainRun, what: str, trials: Iterable[tuple[Outcome, st
     for outcome, reason in trials:
         by_reason[reason].append(outcome.trial_id)
     for reason, ids in by_reason.items():
+        count = "Trial" if len(ids) == 1 else f"{len(ids):,} trials:"
         names = ", ".join(ids[:NAMED_TRIALS])
         more = f" and {len(ids) - NAMED_TRIALS:,} more" if len(ids) > NAMED_TRIALS else ""
-        count = "Trial" if len(ids) == 1 else f"{len(ids):,} trials:"
-        _tell(run, f"{count} {names}{more}: {what}: {reason}")
+        whole = f"{count} {', '.join(ids)}: {what}: {reason}"
+        _tell(run, whole, f"{count} {names}{more}: {what}: {reason}")
 
 
 def _trials(number: int) -> str:
     return "1 trial is" if number == 1 else f"{number:,} trials are"
 
 
-def _tell(run: TrainRun, text: str) -> None:
-    if text not in run._told:  # finish may be called again
+def _tell(run: TrainRun, text: str, short: str = "") -> None:
+    """Log it, and say it in the terminal, there in short. Once: finish may be called again."""
+    if text not in run._told:
         run._told.add(text)
         run.log_message(text, "warning")
-        console.say(text)
+        console.say(short or text)
 
 
 def _say_the_end(run: TrainRun, sweep: FinishedSweep) -> None:
     where = run._spec.backend.describe()
+    command = "ray-synapse" if shutil.which("ray-synapse") else f"{sys.executable} -m ray_synapse"
     text = (
         f"{_trials(len(sweep.outcomes))} kept as job {run.job_id} in {where}; "
-        f"`ray-synapse show {run.job_id}` shows them again"
+        f"`{command} show {run.job_id}` shows them again"
     )
     if text not in run._told:
         run._told.add(text)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ray_synapse.metrics import CHECKPOINT_OUTPUT, CHECKPOINT_SOURCE, lookup, metric_value
 from ray_synapse.settings import Mode
-from ray_synapse.values import is_finite
+from ray_synapse.values import dumps, is_finite, to_wire
 
 Scope = Literal["last", "all"]
 ERROR_CHARS = 300  # of a trial's error in a message; the whole of it is in Tune's error file
@@ -67,8 +67,10 @@ def resolve_trial_id(result: Any) -> str:
     outcome = outcome_of(result)
     if outcome.trial_id:
         return outcome.trial_id
-    paths = (outcome.metrics.get("checkpoint_output"), getattr(outcome.checkpoint, "path", None))
-    path = next((str(path) for path in (*paths, outcome.log_folder) if path), "")
+    paths = (outcome.metrics.get(CHECKPOINT_OUTPUT), getattr(outcome.checkpoint, "path", None))
+    kept = [getattr(checkpoint, "path", None) for checkpoint, _ in outcome.kept]
+    named = (str(path) for path in (*paths, *kept, outcome.log_folder) if path)
+    path = next(named, "") or dumps(to_wire(dict(outcome.config)))
     return hashlib.sha256(path.encode("utf-8", "replace")).hexdigest()[:8]
 
 

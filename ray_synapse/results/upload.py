@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import BinaryIO
 
 from ray_synapse.backend.protocol import Backend, JobId
-from ray_synapse.results.checkpoints import Artifact, ModelFile
+from ray_synapse.results.checkpoints import COPY_BYTES, Artifact, ModelFile
 from ray_synapse.values import Wire
 
-COPY_BYTES = 1 << 20  # at a time: what an upload takes of memory
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # a zip archive knows no earlier time; so equal models are equal
 MAX_VERSIONS = 1_000  # of one trial's model: beyond that something else is wrong
 

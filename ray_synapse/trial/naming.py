@@ -44,6 +44,17 @@ def inside_tune_wrapper(trainable: Any) -> Callable[..., Any] | None:
     return inner if callable(inner) else None
 
 
+def value_in_tune_wrapper(trainable: Any, name: str) -> Any:
+    """What ``tune.with_parameters`` fills in for a parameter, in any nesting; None if nothing."""
+    inner = inside_tune_wrapper(trainable)
+    if inner is None:
+        return None
+    variables = inspect.getclosurevars(trainable).nonlocals
+    if name in variables.get("keys", ()):
+        return variables["parameter_registry"].get(variables["prefix"] + name)
+    return value_in_tune_wrapper(inner, name)
+
+
 def given_by_tune_wrapper(trainable: Any) -> set[str]:
     """The names of the parameters that ``tune.with_parameters`` fills in."""
     return set(inspect.getclosurevars(trainable).nonlocals.get("keys", ()))

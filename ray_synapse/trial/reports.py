@@ -67,12 +67,12 @@ class Reports:
         last = normalized(value, self._metric)
         if last:
             last = merged(self._seen, {key: plain(item) for key, item in last.items()})
+            last = self._with_metric_again(last)
         elif self._held or self._held_folder is not None or self._output_changed():
             last = merged(self._with_metric or self._seen, self._held) or {
                 CHECKPOINT_OUTPUT: self._run.checkpoint_output if self._run else None
             }
-            if self._with_metric:  # what was held back may say that it is None
-                last = merged(last, _only(self._with_metric, self._metric or ""))
+            last = self._with_metric_again(last)
         if self._metric is not None and lookup(last or self._with_metric, self._metric) is None:
             keys = ", ".join(map(str, {**self._seen, **last})) or "nothing"
             raise TrainableError(
@@ -82,6 +82,17 @@ class Reports:
             )
         if last:
             self.report(last)
+
+    def clean_up(self) -> None:
+        """Remove what was held back and will not go out any more."""
+        self._remove(self._held_folder)
+        self._held_folder = None
+
+    def _with_metric_again(self, last: dict[str, Any]) -> dict[str, Any]:
+        """With the newest value of the metric, where ``last`` has none or None."""
+        if self._metric is None or not self._with_metric or lookup(last, self._metric) is not None:
+            return last
+        return merged(last, _only(self._with_metric, self._metric))
 
     def _note(self, metrics: dict[str, Any]) -> None:
         own = {key: value for key, value in metrics.items() if key not in AUTO_KEYS}

@@ -11,7 +11,7 @@ from ray_synapse.delivery import cluster
 from ray_synapse.errors import SettingsError, TrainableError
 from ray_synapse.run import TrainRun
 from ray_synapse.trial.arguments import asked_for, give, needs, signature_without
-from ray_synapse.trial.naming import stable_name
+from ray_synapse.trial.naming import stable_name, value_in_tune_wrapper
 from ray_synapse.trial.reports import Reports, normalized
 
 KEPT_ATTRIBUTES = ("_resources", "__mixins__", "__doc__")  # the first two are Tune's
@@ -111,15 +111,16 @@ def _wrapped(
 ) -> Callable[..., Any]:
     def wrapped(config: Any, *args: Any, **kwargs: Any) -> Any:
         given = {name: kwargs.pop(name) for name in asked if name in kwargs}
-        offered = {"run": run, **fetch(), **given}
+        active = given.get("run") or run or value_in_tune_wrapper(trainable, "run")
+        offered = {**fetch(), **given, "run": active}
         arguments = {
             name: offered.get(name)
             for name in asked
             if offered.get(name) is not None or needs(trainable, name)
         }
         function = give(trainable, arguments)
-        optimized = metric or (run.metric if run is not None else None)
-        return _call(lambda: function(config, *args, **kwargs), optimized, run)
+        optimized = metric or (active.metric if active is not None else None)
+        return _call(lambda: function(config, *args, **kwargs), optimized, active)
 
     for attribute in KEPT_ATTRIBUTES:
         if hasattr(trainable, attribute):
@@ -143,11 +144,14 @@ def _call(function: Callable[[], Any], metric: str | None, run: TrainRun | None)
     # From the class: an actor that is used again has the wrapper of the trial before on it.
     reports = Reports(type(session).report.__get__(session), metric, run)
     session.report = reports.report
-    value = function()
-    if inspect.isgenerator(value):
-        for item in value:
-            if result := normalized(item, metric):
-                session.report(result)
-        value = None
-    reports.returned(value)
+    try:
+        value = function()
+        if inspect.isgenerator(value):
+            for item in value:
+                if result := normalized(item, metric):
+                    session.report(result)
+            value = None
+        reports.returned(value)
+    finally:
+        reports.clean_up()
     return None

@@ -46,8 +46,9 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
     Args:
         run: The run to log to, from ``ray_synapse.init``. Or any object with
             ``log_trials(*, trials, base, hyperparameters, metrics, best_trial)``, which is called
-            from one thread; its ``set_progress(current, total, category)`` and
-            ``log_metric(category, key, value, **metrics)`` are used where they are there. Without
+            from one thread; its ``log_metric(category, key, value, **metrics)`` and, where the
+            number of trials is known, ``set_progress(current, total, category)`` are used where
+            they are there. Without
             one the callback makes its own run, named after the experiment.
         metric: The metric that is optimized. Taken from the run, else from Tune's settings.
         mode: ``"min"`` or ``"max"``. Likewise.
@@ -152,7 +153,7 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
     def on_experiment_end(self, trials: Sequence[Any], **info: Any) -> None:
         """Let the recorder send the last table; the run keeps it for ``finish``."""
         if self._recorder is not None:
-            self._recorder.end(trials)
+            self._recorder.end(trials, interrupted=tune_settings.is_interrupted())
 
     # What Tune keeps of it.
 
@@ -180,9 +181,6 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
             state.update(_run=None, _run_left_out=True)
         return state
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
     # Inside.
 
     def _add(self, kind: str, trial: Any, result: dict[str, Any] | None = None) -> None:
@@ -197,7 +195,11 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
                 "did not come back with the restore. Give it __reduce__, or use ray_synapse.init()."
             )
             return True
-        ours = [each for each in callbacks if isinstance(each, _TuneTrialsLoggingCallback)]
+        ours = [
+            each
+            for each in callbacks
+            if isinstance(each, _TuneTrialsLoggingCallback) and not each._run_left_out
+        ]
         chosen = next((each for each in ours if each._run is not None), ours[0] if ours else self)
         if chosen is self:
             return False
@@ -234,6 +236,11 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
         assert recorder is not None
         run.is_tune, run.num_samples = True, recorder.total
         run._adopt()
+        if run._concluded or run._sweeps:
+            console.say(
+                f"job {run.job_id} has a sweep already: its trials table is replaced by the one of "
+                "this sweep; a run of its own, from ray_synapse.init(), keeps both"
+            )
         run._sweeps.append(recorder)
         run._concluded = False
 

@@ -18,6 +18,7 @@ from ray_synapse.tuning.sink import Sink
 
 MAX_EVENTS = 10_000  # a minute of a very busy sweep; the table itself recovers from Tune's trials
 GATHER_S = 0.05  # between two looks at the events: each look takes Tune's loop a little time
+GATHER_RESULTS = 100  # sent together: a call of the relay takes about so many
 MIN_INTERVAL_S = 1.0  # between two tables: nobody reads faster
 MAX_SHARE = 0.01  # of the time that may go into building tables
 MAX_BYTES_PER_S = 100_000  # of tables, on average
@@ -60,6 +61,7 @@ class Recorder:
         self.trials: Sequence[Any] = ()  # Tune's own list, which grows
         self.table = Table(metric, columns)
         self.building_s = 0.0  # spent on tables so far
+        self.interrupted = False
         self._open_sink = open_sink
         self._sink: Sink | None = None
         self.total = total
@@ -91,9 +93,10 @@ class Recorder:
         """Note Tune's list of trials."""
         self.trials = trials
 
-    def end(self, trials: Sequence[Any]) -> None:
+    def end(self, trials: Sequence[Any], *, interrupted: bool = False) -> None:
         """Tune is done: the thread sends the last table and ends. Waits for nothing."""
         self.trials = trials
+        self.interrupted = interrupted
         self.tune_ended = self._stopping = True
         self._wake.set()
 
@@ -140,9 +143,10 @@ class Recorder:
             self._sink.count_dropped(lost)
         if stopping or time.monotonic() >= self._next_table:
             self._send_table(stopping)
-        with self._sink.gathered():
-            while self._results and (stopping or not self._table_is_due()):
-                self._sink.log_result(*self._results.popleft())
+        while self._results and (stopping or not self._table_is_due()):
+            with self._sink.gathered():
+                for _ in range(min(len(self._results), GATHER_RESULTS)):
+                    self._sink.log_result(*self._results.popleft())
         if stopping:
             self._sink.close()
 
@@ -171,7 +175,7 @@ class Recorder:
             self._look_at(trial)
         best = self.table.best(self.mode)
         winner = best[0] if best and self.tune_ended else ""
-        finished = self.table.ended
+        finished = self.table.told_ended if self.interrupted else self.table.ended
         if last and not self.tune_ended:
             self.table.end_unfinished()
         size = 0

@@ -38,6 +38,25 @@ def look() -> TuneSettings:
         return TuneSettings()
 
 
+def is_interrupted() -> bool:
+    """Whether the sweep that is just ending was interrupted by a signal (Ctrl-C). Never raises."""
+    try:
+        frame: FrameType | None = sys._getframe(1)
+        for _ in range(MAX_FRAMES):
+            if frame is None:
+                break
+            if _is_tune_run(frame):
+                return bool(frame.f_locals["experiment_interrupted_event"].is_set())
+            frame = frame.f_back
+    except Exception:
+        pass
+    return False
+
+
+def _is_tune_run(frame: FrameType) -> bool:
+    return frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "ray.tune.tune"
+
+
 def _look(frame: FrameType | None) -> TuneSettings:
     callbacks: Sequence[Any] = ()
     for _ in range(MAX_FRAMES):
@@ -47,7 +66,7 @@ def _look(frame: FrameType | None) -> TuneSettings:
         owner = variables.get("self")
         if not callbacks and type(owner).__name__ == "CallbackList":
             callbacks = list(getattr(owner, "_callbacks", ()))
-        if frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "ray.tune.tune":
+        if _is_tune_run(frame):
             return _from_run(variables, callbacks)
         frame = frame.f_back
     return TuneSettings(callbacks=callbacks)

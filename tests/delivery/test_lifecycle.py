@@ -216,6 +216,38 @@ print(json.dumps([run.job_id, run.stats()["logged"]]))
     assert logged == 3
 
 
+def test_an_interrupted_sweep_is_told_as_such(tmp_path):
+    """One SIGINT: fit() comes back, the script goes on, and nobody takes it for a success."""
+    code = (
+        SWEEP
+        + """
+def endless(config):
+    import time
+    for step in range(10_000):
+        tune.report({"score": step})
+        time.sleep(0.05)
+start_ray()
+run = ray_synapse.init("stopped", metric="score", mode="max")
+grid = sweep(endless, ray_synapse.SynapseLoggerCallback(run))
+ray_synapse.finish(run, grid)
+"""
+    )
+    env = {**os.environ, "STORAGE": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, "-c", code], env=env, start_new_session=True)
+    try:
+        wait_for(lambda: backend().jobs() and len(backend().logs(1, "metric")) > 20)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    finally:
+        kill_group(process.pid)
+    job = backend().job(1)
+    assert job["status"] == "STOPPED"
+    assert job["progress_record"]["current_progress"]["overall"] < 100
+    told = [record["data"]["content"] for record in backend().logs(1, "message")]
+    assert any("interrupted" in content and "restore" in content for content in told)
+    assert {row["base"][1] for row in backend().trials(1)["trials"].values()} == {"TERMINATED"}
+
+
 def kill_group(pid):
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)

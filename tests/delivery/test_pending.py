@@ -317,3 +317,16 @@ def test_a_backend_that_misses_a_record_refuses_the_ones_after_it(backend: Local
     pending.add(record())
     with pytest.raises(StorageError, match="record 1 of process"):
         backend.write(job, hand_over(pending))
+
+
+def test_a_backend_that_refuses_gets_only_the_newest_table_when_it_takes_them_again() -> None:
+    pending = Pending()
+    for number in range(100):
+        assert pending.add(Record(0, "trials", "now", f'{{"n":{number}}}'))
+        batch = pending.next_batch()
+        assert batch is not None
+        pending.sent(batch)
+        pending.take_back()
+        pending.refused()
+    assert len(pending) == 1
+    assert pending.counts().replaced == 99

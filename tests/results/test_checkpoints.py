@@ -305,3 +305,28 @@ class TestFiles:
             Artifact(str(tmp_path / "gone")).files()
         with pytest.raises(FileNotFoundError):
             Artifact(None).files()
+
+
+def test_a_folder_that_holds_the_log_folder_is_no_model(tmp_path: Path) -> None:
+    log = tmp_path / "exp" / "train_1"
+    log.mkdir(parents=True)
+    (log / "result.json").write_text("{}")
+    for output in (log, log.parent):
+        result = SimpleNamespace(
+            metrics={"checkpoint_output": str(output)}, config={}, checkpoint=None, path=str(log)
+        )
+        artifact = resolve_checkpoint(result)
+        assert not artifact
+        assert "log folder" in artifact.reason
+
+
+def test_files_of_the_same_size_are_a_copy_only_with_the_same_content(tmp_path: Path) -> None:
+    for name, content in (("out", "FINAL"), ("copy", "OLD..")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "w").write_text(content)
+    checkpoint = SimpleNamespace(path=str(tmp_path / "copy"), filesystem=None)
+    metrics = {"checkpoint_output": str(tmp_path / "out")}
+    result = SimpleNamespace(metrics=metrics, config={}, checkpoint=checkpoint, path="")
+    assert resolve_checkpoint(result).path == str(tmp_path / "out")
+    (tmp_path / "out" / "w").write_text("OLD..")
+    assert resolve_checkpoint(result).path == str(tmp_path / "copy")

@@ -94,3 +94,11 @@ def test_merging_leaves_its_arguments_alone():
     below, above = {"a": {"x": 1}}, {"a": {"y": 2}}
     assert merged(below, above) == {"a": {"x": 1, "y": 2}}
     assert below == {"a": {"x": 1}}
+
+
+def test_a_metric_that_was_reported_counts_also_when_none_is_returned():
+    tune = Tune()
+    reports = Reports(tune, "loss", None)
+    reports.report({"loss": 1.0})
+    reports.returned({"loss": None, "model": "x"})
+    assert tune.sent[-1] == {"loss": 1.0, "model": "x"}

@@ -232,13 +232,21 @@ def test_a_metric_that_tune_fills_in_itself_can_be_optimized(cluster, tmp_path):
 def test_the_run_may_come_by_tunes_own_wrapper(cluster, tmp_path):
     run = ray_synapse.init("own", metric="score", mode="max")
 
-    def train(config, run, **rest):
-        run.log_message("here")
+    def train(config, run=None, **rest):
+        assert ray_synapse.get_run() is run
+        run.checkpoint_output = write_model(tmp_path / "out", "w")
         return len(rest)
 
-    wrapped = wrap_trainable(tune.with_parameters(train, run=run, more=1), metric="score")
-    grid = fit(wrapped, storage=tmp_path, metric="score", mode="max")
-    assert grid[0].metrics["score"] == 1
+    for number, wrapped in enumerate(
+        (
+            wrap_trainable(tune.with_parameters(train, run=run, more=1)),
+            tune.with_parameters(wrap_trainable(train), run=run, more=1),
+        )
+    ):
+        grid = fit(wrapped, storage=tmp_path, name=f"s{number}", metric="score", mode="max")
+        assert [str(error) for error in grid.errors] == []
+        assert grid[0].metrics["score"] == 1
+        assert grid[0].checkpoint is not None
 
 
 def test_trials_that_share_a_process_keep_their_ids_also_in_threads(cluster, tmp_path):
