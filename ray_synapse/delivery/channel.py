@@ -236,7 +236,7 @@ class Channel:
         error = future.exception()
         self._answers.append((round_, error if error is not None else future.result()))
         self._answered.set()
-        if error is not None:
+        if error is not None or self._careful:
             self._retry_soon(0.0)
 
     def _retry_soon(self, delay: float) -> None:

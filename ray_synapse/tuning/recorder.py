@@ -143,9 +143,10 @@ class Recorder:
             self._sink.count_dropped(lost)
         if stopping or time.monotonic() >= self._next_table:
             self._send_table(stopping)
+        together = GATHER_RESULTS if self._sink.is_ours else 1  # a foreign run may block in each
         while self._results and (stopping or not self._table_is_due()):
             with self._sink.gathered():
-                for _ in range(min(len(self._results), GATHER_RESULTS)):
+                for _ in range(min(len(self._results), together)):
                     self._sink.log_result(*self._results.popleft())
         if stopping:
             self._sink.close()
