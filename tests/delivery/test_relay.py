@@ -1,8 +1,10 @@
+import contextlib
 import os
 import shutil
 import signal
 import sqlite3
 import tempfile
+from pathlib import Path
 
 import pytest
 import ray
@@ -101,10 +103,7 @@ def test_a_relay_that_hangs_costs_no_record(cluster):
     run = ray_synapse.init("hangs")
     run.log_message("first")
     assert run._channel.flush(20)
-    name, namespace = run._spec.relay.name, run._spec.relay.namespace
-    pid = ray.get(
-        ray.get_actor(name, namespace=namespace).__ray_call__.remote(lambda _: os.getpid())
-    )
+    pid = newest_process(b"ray::Relay")
     os.kill(pid, signal.SIGSTOP)
     try:
         for number in range(20):
@@ -156,6 +155,19 @@ def exists(name, namespace):
     except ValueError:
         return False
     return True
+
+
+def newest_process(title):
+    """The id of the process of that title that was started last, by Linux's own list."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "cmdline").read_bytes().startswith(title):
+                started = (folder / "stat").read_text().rpartition(")")[2].split()[19]
+                found[int(started)] = int(folder.name)
+    if not found:
+        pytest.skip("this system does not list its processes in /proc")
+    return found[max(found)]
 
 
 class busy_relay:
