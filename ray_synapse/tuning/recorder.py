@@ -20,7 +20,7 @@ MAX_EVENTS = 10_000  # a minute of a very busy sweep; the table itself recovers 
 GATHER_S = 0.05  # between two looks at the events: each look takes Tune's loop a little time
 GATHER_RESULTS = 100  # sent together: a call of the relay takes about so many
 MIN_INTERVAL_S = 1.0  # between two tables: nobody reads faster
-MAX_SHARE = 0.01  # of the time that may go into building tables
+MAX_SHARE = 0.005  # of the time may go into tables: 1 % with the first one, which comes at once
 MAX_BYTES_PER_S = 100_000  # of tables, on average
 
 
