@@ -19,8 +19,8 @@ from ray_synapse.run_spec import RunSpec, Sweep
 from ray_synapse.values import Wire, dumps, to_wire
 
 FLUSH_S = 10.0  # at the end of a run: the longest that a script waits for its last records
-LEVELS = ("debug", "info", "success", "warning", "error", "danger")  # of the backend's API
 SWEEP_STOP_S = 10.0  # likewise, for the last table of a sweep that just ended
+LEVELS = ("debug", "info", "success", "warning", "error", "danger")  # of the backend's API
 
 
 class TrainRun:

@@ -56,18 +56,9 @@ def init(
     environment = settings.load()
     if metric is not None and not (isinstance(metric, str) and metric.strip()):
         raise SettingsError(f"metric is {metric!r}; give the name of a metric, or leave it out.")
-    spec = RunSpec(
-        name=encoded,
-        job_id=0,
-        backend=_backend(backend, environment),
-        relay=RelayAddress(f"run-{uuid.uuid4().hex}"),
-        metric=metric,
-        mode=settings.check_mode(mode, "mode"),
-        upload=max(settings.check_upload(upload, "upload"), environment.upload, key=UPLOADS.index),
-        is_tune=False,
-        num_samples=None,
-    )
-    return _open(spec, job_id)
+    mode = settings.check_mode(mode, "mode")
+    upload = max(settings.check_upload(upload, "upload"), environment.upload, key=UPLOADS.index)
+    return _open(_new_spec(encoded, _backend(backend, environment), metric, mode, upload), job_id)
 
 
 def init_embedded(name: str, *, metric: str | None, mode: Mode | None) -> TrainRun:
@@ -77,18 +68,8 @@ def init_embedded(name: str, *, metric: str | None, mode: Mode | None) -> TrainR
         upload = settings.load().upload
     except SettingsError:  # of what else is wrong the caller has told already
         upload = "all"
-    spec = RunSpec(
-        name=encode_name(printable.strip() or "tune"),
-        job_id=0,
-        backend=LocalSpec(str(settings.home())),
-        relay=RelayAddress(f"run-{uuid.uuid4().hex}"),
-        metric=metric,
-        mode=mode,
-        upload=upload,
-        is_tune=False,
-        num_samples=None,
-    )
-    return _open(spec, None)
+    encoded, backend = encode_name(printable.strip() or "tune"), LocalSpec(str(settings.home()))
+    return _open(_new_spec(encoded, backend, metric, mode, upload), None)
 
 
 def get_run() -> TrainRun:
@@ -155,6 +136,14 @@ def _end_job(run: TrainRun, error: BaseException | None) -> None:
             f"lost; is {run._spec.backend.describe()} writable and its disk not full?"
         )
     run._channel.close_relay()
+
+
+def _new_spec(
+    name: str, backend: BackendSpec, metric: str | None, mode: Mode | None, upload: Upload
+) -> RunSpec:
+    """A run that has no job yet."""
+    relay = RelayAddress(f"run-{uuid.uuid4().hex}")
+    return RunSpec(name, 0, backend, relay, metric, mode, upload, is_tune=False, num_samples=None)
 
 
 def _open(spec: RunSpec, job_id: JobId | None) -> TrainRun:

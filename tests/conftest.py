@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ray_synapse.backend.local import LocalBackend
+from ray_synapse.backend.protocol import JobId
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -14,6 +17,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in ("SYNAPSE_HOST", "RAY_SYNAPSE_UPLOAD"):
         monkeypatch.delenv(variable, raising=False)
     return folder
+
+
+@pytest.fixture
+def backend(home: Path) -> LocalBackend:
+    """The embedded backend in the test's own folder."""
+    return LocalBackend(home)
+
+
+@pytest.fixture
+def job(backend: LocalBackend) -> JobId:
+    """A job in it."""
+    return backend.create_job("digits", {})
 
 
 @pytest.fixture(scope="session")

@@ -92,12 +92,12 @@ def hand_over(relay: Any, batch: Batch) -> "Future[int]":
         A future of ``accept``'s answer. It may never be answered once Ray was shut down.
     """
     if sum(record.size() for record in batch.records) <= PIECE_BYTES:
-        return relay.accept.remote(batch).future()  # type: ignore[no-any-return]
+        return relay.accept.remote(batch).future()  # type: ignore[no-any-return]  # no hints in Ray
     data = pickle.dumps(batch)
     pieces = [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
     for index, piece in enumerate(pieces):
         answer = relay.accept_piece.remote(batch.process, index, len(pieces), piece)
-    return answer.future()  # type: ignore[no-any-return]
+    return answer.future()  # type: ignore[no-any-return]  # likewise
 
 
 def is_loss(error: BaseException) -> bool:

@@ -48,8 +48,7 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
             ``log_trials(*, trials, base, hyperparameters, metrics, best_trial)``, which is called
             from one thread; its ``log_metric(category, key, value, **metrics)`` and, where the
             number of trials is known, ``set_progress(current, total, category)`` are used where
-            they are there. Without
-            one the callback makes its own run, named after the experiment.
+            they are there. Without one the callback makes its own run, named after the experiment.
         metric: The metric that is optimized. Taken from the run, else from Tune's settings.
         mode: ``"min"`` or ``"max"``. Likewise.
         log_results: Whether each result is also logged as a metric of its trial, so that there
@@ -208,24 +207,20 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
 
     def _open_sink(self, experiment: str) -> Sink | None:
         """The run to log to; made here if none was given. Runs on the recorder's thread."""
-        if self._run is not None and not isinstance(self._run, TrainRun):
-            return Sink(self._run, experiment)
-        if self._run is None:
+        recorder, run = self._recorder, self._run
+        assert recorder is not None
+        if run is None:
             job_id, self._restored_job = self._restored_job, None
-            assert self._recorder is not None
-            self._own_run = make_run(experiment, job_id, self._recorder.metric, self._recorder.mode)
-            if self._own_run is None:
+            run = self._own_run = make_run(experiment, job_id, recorder.metric, recorder.mode)
+            if run is None:
                 return None
-            self._take_over(self._own_run)
-            return self._ready(self._own_run)
-        return self._ready(self._run)
-
-    def _ready(self, run: TrainRun) -> Sink:
-        assert self._recorder is not None
+            self._take_over(run)
+        if not isinstance(run, TrainRun):
+            return Sink(run, experiment)
         run._patch_job(
             **run._driven_here(),
-            metric=self._recorder.metric,
-            mode=self._recorder.mode,
+            metric=recorder.metric,
+            mode=recorder.mode,
             search_space=to_wire(describe_param_space(self._space)),
         )
         return Sink(run, run.name, ends_with_sweep=run is self._own_run)

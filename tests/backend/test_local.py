@@ -24,16 +24,6 @@ from ray_synapse.errors import (
 from ray_synapse.values import dumps
 
 
-@pytest.fixture
-def backend(home: Path) -> LocalBackend:
-    return LocalBackend(home)
-
-
-@pytest.fixture
-def job(backend: LocalBackend) -> JobId:
-    return backend.create_job("digits", {})
-
-
 def record(seq: int, event: str = "metric", data: Any = None) -> Record:
     return Record(seq, event, "2024-01-02T03:04:05+00:00", dumps(seq if data is None else data))
 

@@ -17,16 +17,6 @@ from ray_synapse.results.upload import COPY_BYTES, upload_model, write_archive
 FILES = {"model.pt": b"weights", "sub/größe.json": b"{}", "empty": b""}
 
 
-@pytest.fixture
-def backend(home: Path) -> LocalBackend:
-    return LocalBackend(home)
-
-
-@pytest.fixture
-def job(backend: LocalBackend) -> JobId:
-    return backend.create_job("digits", {})
-
-
 def folder(path: Path, files: dict[str, bytes] = FILES) -> Artifact:
     for name, content in files.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
