@@ -28,11 +28,6 @@ TABLE = {
 }
 
 
-@pytest.fixture
-def backend(home: Path) -> LocalBackend:
-    return LocalBackend(home)
-
-
 def make_job(backend: LocalBackend, name: str = "digits", status: str = "SUCCEEDED") -> JobId:
     """A job with a table, a metric, a message and a model."""
     fields = {"status": status, "host": socket.gethostname(), "pid": os.getpid()}

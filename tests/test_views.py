@@ -51,11 +51,6 @@ def table(
 
 
 @pytest.fixture
-def backend(home: Path) -> LocalBackend:
-    return LocalBackend(home)
-
-
-@pytest.fixture
 def job(backend: LocalBackend) -> JobId:
     return backend.create_job(
         "digits", {"metric": "metric_0", "mode": "max", "status": "SUCCEEDED"}
