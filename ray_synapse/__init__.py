@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ray_synapse.errors import (
         BackendError,
+        ConfigError,
+        LibraryError,
         NoRunError,
         NoSpaceError,
         NotFoundError,
@@ -29,12 +31,17 @@ if TYPE_CHECKING:
     from ray_synapse.start import get_run, init
     from ray_synapse.trial.trainable import wrap_trainable
     from ray_synapse.tuning.callback import _TuneTrialsLoggingCallback
+    from ray_synapse.tuning.schedulers.create import create_scheduler
+    from ray_synapse.tuning.search_space import create_param_space, describe_param_space
+    from ray_synapse.tuning.searchers.create import create_searcher
+    from ray_synapse.tuning.tune_config import create_tune_config
     from ray_synapse.views import show
 
     SynapseLoggerCallback = _TuneTrialsLoggingCallback
 
 _ERRORS = (
-    *("BackendError", "NoRunError", "NoSpaceError", "NotFoundError", "PayloadError"),
+    *("BackendError", "ConfigError", "LibraryError", "NoRunError", "NoSpaceError"),
+    *("NotFoundError", "PayloadError"),
     *("SettingsError", "StorageError", "SynapseError", "TrainableError"),
 )
 _WHERE = {
@@ -43,6 +50,11 @@ _WHERE = {
     "SynapseLoggerCallback": "tuning.callback",
     "TrainRun": "run",
     "_TuneTrialsLoggingCallback": "tuning.callback",
+    "create_param_space": "tuning.search_space",
+    "create_scheduler": "tuning.schedulers.create",
+    "create_searcher": "tuning.searchers.create",
+    "create_tune_config": "tuning.tune_config",
+    "describe_param_space": "tuning.search_space",
     "encode_name": "names",
     "finish": "results.finish",
     "get_run": "start",
@@ -56,6 +68,8 @@ _WHERE = {
 __all__ = [
     "Artifact",
     "BackendError",
+    "ConfigError",
+    "LibraryError",
     "NoRunError",
     "NoSpaceError",
     "NotFoundError",
@@ -68,6 +82,11 @@ __all__ = [
     "TrainableError",
     "_TuneTrialsLoggingCallback",
     "__version__",
+    "create_param_space",
+    "create_scheduler",
+    "create_searcher",
+    "create_tune_config",
+    "describe_param_space",
     "encode_name",
     "finish",
     "get_run",

@@ -4,6 +4,8 @@
 
     SynapseError
     ├── SettingsError (ValueError)       an argument or setting is wrong: correct it, run again
+    ├── ConfigError (ValueError)         the JSON of a sweep is wrong: it names each fault
+    ├── LibraryError (ImportError)       a searcher needs a library: it names the pip line
     ├── PayloadError (ValueError)        what was to be logged has the wrong form: correct the call
     ├── NoRunError (RuntimeError)        asked for the current run where there is none
     ├── TrainableError (ValueError)      the trainable cannot be wrapped, or never gave its metric
@@ -20,6 +22,27 @@ class SynapseError(Exception):
 
 class SettingsError(SynapseError, ValueError):
     """An argument, environment variable or combination of settings is wrong."""
+
+
+class ConfigError(SynapseError, ValueError):
+    """The JSON of a sweep is wrong: its search space, searcher, scheduler or tune_config.
+
+    Attributes:
+        faults: All that is wrong, one sentence each.
+    """
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__(*faults)
+        self.faults = faults
+
+    def __str__(self) -> str:
+        if len(self.faults) == 1:
+            return self.faults[0]
+        return "\n  - ".join((f"{len(self.faults)} faults:", *self.faults))
+
+
+class LibraryError(SynapseError, ImportError):
+    """A library that a searcher or scheduler needs is missing, or its release does not work."""
 
 
 class PayloadError(SynapseError, ValueError):

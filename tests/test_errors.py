@@ -1,11 +1,15 @@
 """The exception tree: who can be caught as what."""
 
+import pickle
+
 import pytest
 
 from ray_synapse import errors
 
 TREE = [
     (errors.SettingsError, (errors.SynapseError, ValueError)),
+    (errors.ConfigError, (errors.SynapseError, ValueError)),
+    (errors.LibraryError, (errors.SynapseError, ImportError)),
     (errors.PayloadError, (errors.SynapseError, ValueError)),
     (errors.NoRunError, (errors.SynapseError, RuntimeError)),
     (errors.TrainableError, (errors.SynapseError, ValueError)),
@@ -42,3 +46,9 @@ def test_the_tree_at_the_top_of_the_file_names_every_error() -> None:
 
 def test_a_full_disk_is_told_from_a_disk_that_cannot_be_written() -> None:
     assert not issubclass(errors.NoSpaceError, errors.StorageError)
+
+
+def test_a_config_error_tells_every_fault_and_survives_a_process() -> None:
+    error = pickle.loads(pickle.dumps(errors.ConfigError("one is wrong", "two is missing")))
+    assert error.faults == ("one is wrong", "two is missing")
+    assert str(error) == "2 faults:\n  - one is wrong\n  - two is missing"

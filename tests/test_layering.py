@@ -18,7 +18,7 @@ BASE = (
 ALLOWED: dict[str, tuple[str, ...]] = {
     "cli": ("start", "run", "tuning", "trial", "results", "views", "delivery", "backend", *BASE),
     "views": ("start", "run", "delivery", "backend", *BASE),
-    "tuning": ("start", "run", "delivery", "backend", *BASE),
+    "tuning": ("config", "start", "run", "delivery", "backend", *BASE),
     "trial": ("start", "run", "delivery", "backend", *BASE),
     "results": ("run", "run_spec", "delivery", "backend", *BASE),
     "start": ("run", "run_spec", "delivery", "backend", *BASE),
@@ -26,6 +26,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "run_spec": ("delivery", "backend", *BASE),
     "delivery": ("backend", *BASE),
     "backend": BASE,
+    "config": BASE,
     **dict.fromkeys(BASE, BASE),
     "": (),  # ray_synapse/__init__.py loads at first use
 }

@@ -1,0 +1,58 @@
+"""Whether the library of a searcher or scheduler is there, and of a release that works."""
+
+import importlib
+from dataclasses import dataclass
+from importlib import metadata
+
+from packaging.requirements import Requirement
+
+from ray_synapse.errors import LibraryError
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library that something needs.
+
+    Attributes:
+        module: What is imported.
+        requirement: What pip is told, e.g. ``optuna>=4.0``: the releases that work.
+        note: What else to know before installing it.
+    """
+
+    module: str
+    requirement: str
+    note: str = ""
+
+    def check(self, where: str) -> None:
+        """Make sure that it can be used.
+
+        Args:
+            where: What needs it, e.g. ``search_alg "optuna"``.
+
+        Raises:
+            LibraryError: With the line for pip.
+        """
+        wanted = Requirement(self.requirement)
+        try:
+            installed = metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            installed = None
+        if installed is not None and not wanted.specifier.contains(installed, prereleases=True):
+            raise LibraryError(
+                f"{where} does not work with {wanted.name} {installed}. {self._advice()}"
+            )
+        try:
+            importlib.import_module(self.module)
+        except Exception as error:  # also what a library's own imports raise, of whatever type
+            if installed is None:
+                text = f"{where} needs {wanted.name}, which is not installed. {self._advice()}"
+            else:
+                reason = f"{type(error).__name__}: {error}"
+                text = (
+                    f"{where} needs {wanted.name}, and {installed} cannot be imported "
+                    f"({reason}). {self._advice()}"
+                )
+            raise LibraryError(text) from error
+
+    def _advice(self) -> str:
+        return f'Install it: pip install --upgrade "{self.requirement}"{self.note}'

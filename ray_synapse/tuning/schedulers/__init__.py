@@ -1,0 +1,1 @@
+"""Tune schedulers from JSON."""

@@ -1,0 +1,151 @@
+"""A scheduler from JSON."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    PopulationBasedTrainingReplay,
+    ResourceChangingScheduler,
+)
+
+from ray_synapse.config.faults import shown
+from ray_synapse.config.sweep import Part, Sweep, parse_sweep
+from ray_synapse.console import say
+from ray_synapse.errors import ConfigError
+from ray_synapse.tuning.leaves import Leaf, read_space
+from ray_synapse.tuning.libraries import Library
+from ray_synapse.tuning.options import build, check_options, parameters_of
+from ray_synapse.tuning.schedulers import pausing
+from ray_synapse.tuning.schedulers.mutations import as_bounds, as_mutations
+from ray_synapse.tuning.search_space import as_param_space
+from ray_synapse.values import as_number, is_finite
+
+CLASSES: dict[str, Callable[[], Any]] = {
+    "fifo": lambda: FIFOScheduler,
+    "asha": lambda: AsyncHyperBandScheduler,
+    "hyperband": lambda: pausing.HyperBandScheduler,
+    "bohb": lambda: pausing.HyperBandForBOHB,
+    "median": lambda: pausing.MedianStoppingRule,
+    "pbt": lambda: pausing.PopulationBasedTraining,
+    "pb2": pausing.pb2,
+    "pbt_replay": lambda: PopulationBasedTrainingReplay,
+    "resource_changing": lambda: ResourceChangingScheduler,
+}
+LIBRARIES = {"pb2": Library("sklearn", "scikit-learn>=1.3")}
+LENGTHS = ("epochs", "max_epochs", "num_epochs", "iterations", "training_iteration")
+
+
+def create_scheduler(tune_config: Any, space: Any) -> Any:
+    """The scheduler that ``tune_config`` asks for, ready for ``tune.TuneConfig(scheduler=...)``.
+
+    It has no ``metric`` and ``mode``: Tune gives it those of the ``TuneConfig``, and refuses a
+    scheduler with its own.
+
+    Args:
+        tune_config: The platform's JSON object. Its ``scheduler`` is a name in any case of letters
+            (``fifo`` by default, ``hyperband``, ``asha``, ``median``, ``pbt``, ``pb2``, ``bohb``,
+            or one of Ray's own), or an object with ``name`` and ``options``. Options are those of
+            Ray's class; ``hyperparam_mutations`` (pbt) and ``hyperparam_bounds`` (pb2) are lists
+            of hyperparameters as the search space is.
+        space: The JSON list of hyperparameters, or a Tune ``param_space``. Where hyperband, bohb
+            or asha have no ``max_t``, it is the upper bound of a hyperparameter called epochs,
+            max_epochs, num_epochs, iterations or training_iteration.
+
+    Raises:
+        ConfigError: For an unknown scheduler or option, a wrong value, or a searcher that does not
+            work with it; with what to change.
+        LibraryError: If its library is missing; with the line for pip.
+    """
+    return scheduler_for(parse_sweep(tune_config), as_param_space(space))
+
+
+def scheduler_for(sweep: Sweep, space: Mapping[str, Any]) -> Any:
+    """The scheduler of a sweep that was checked, for a Tune search space."""
+    return _created(sweep.scheduler, sweep, space)
+
+
+def _created(part: Part, sweep: Sweep, space: Mapping[str, Any]) -> Any:
+    where = f"scheduler {shown(part.name)}"
+    if (library := LIBRARIES.get(part.kind)) is not None:
+        library.check(where)
+    constructor = CLASSES[part.kind]()
+    elsewhere = {
+        "metric": f"tune_config has it ({shown(sweep.metric)}), for searcher and scheduler alike",
+        "mode": f"tune_config has it ({shown(sweep.mode)}), for searcher and scheduler alike",
+    }
+    known = parameters_of(constructor, without=tuple(elsewhere))
+    given = _converted(where, part, sweep, space)
+    options = check_options(where, given, known, elsewhere)
+    if part.kind in ("hyperband", "bohb", "asha"):
+        options = _with_max_t(where, part.kind, options, known, space)
+    return build(where, constructor, options)
+
+
+def _converted(where: str, part: Part, sweep: Sweep, space: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, those in JSON of ours made into what Ray takes."""
+    options = dict(part.options)
+    if part.kind == "pbt":
+        _change(options, "hyperparam_mutations", where, lambda value: as_mutations(value, space))
+    if part.kind == "pb2":
+        _change(options, "hyperparam_bounds", where, lambda value: as_bounds(value, space))
+    base = options.get("base_scheduler")
+    if part.kind == "resource_changing" and isinstance(base, (str, Mapping)):
+        inner = parse_sweep({"scheduler": base, "search_alg": sweep.search_alg.name}).scheduler
+        options["base_scheduler"] = _created(inner, sweep, space)
+    return options
+
+
+def _change(options: dict[str, Any], name: str, where: str, change: Callable[[Any], Any]) -> None:
+    if name in options:
+        try:
+            options[name] = change(options[name])
+        except ConfigError as error:
+            raise ConfigError(*(f"{where}, `{name}`: {each}" for each in error.faults)) from error
+
+
+def _with_max_t(
+    where: str,
+    kind: str,
+    options: dict[str, Any],
+    known: Mapping[str, inspect.Parameter],
+    space: Mapping[str, Any],
+) -> dict[str, Any]:
+    if "max_t" in options:
+        return options
+    default = known["max_t"].default
+    counts = options.get("time_attr", "training_iteration") == "training_iteration"
+    leaf, length = _length(space) if counts else (None, 0)
+    if leaf is not None:
+        say(f"{where}: max_t is {length}, the upper bound of '{leaf.name}'")
+        return {**options, "max_t": length}
+    if kind == "hyperband":
+        raise ConfigError(
+            f"{where}: it needs the option `max_t`, the iterations after which a trial is done: it "
+            f"is not given, and the search space has no {', '.join(LENGTHS)} to take it from"
+        )
+    say(f"{where}: max_t is Ray's default, {default} iterations; the option max_t changes it")
+    return options
+
+
+def _length(space: Mapping[str, Any]) -> tuple[Leaf | None, int]:
+    """The hyperparameter that says how long a trial is, and its upper bound."""
+    leaves = read_space(space)
+    for name in LENGTHS:
+        for leaf in leaves:
+            if leaf.path[-1] == name and (bound := _upper_bound(leaf)) is not None:
+                return leaf, bound
+    return None, 0
+
+
+def _upper_bound(leaf: Leaf) -> int | None:
+    values = leaf.fields.get("options", [leaf.fields.get("max")])
+    numbers = [each for each in map(as_number, values) if each is not None and is_finite(each)]
+    if not numbers:
+        return None
+    excluded = leaf.type in ("randint", "lograndint")  # whose max is not among the values
+    bound = math.floor(max(numbers)) - excluded
+    return bound if bound >= 1 else None

@@ -1,0 +1,176 @@
+"""A searcher from JSON."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from ray_synapse.config.faults import Faults, shown
+from ray_synapse.config.sweep import Part, Sweep, parse_sweep
+from ray_synapse.console import say
+from ray_synapse.errors import ConfigError
+from ray_synapse.tuning.leaves import read_space
+from ray_synapse.tuning.options import build, check_options, parameters_of
+from ray_synapse.tuning.search_space import as_param_space
+from ray_synapse.tuning.searchers.basic import BasicVariantGenerator, basic_search
+from ray_synapse.tuning.searchers.codec import SEEN_AS, Codec
+from ray_synapse.tuning.searchers.points import Point, check_points
+from ray_synapse.tuning.searchers.table import RULES, Rule
+
+_SPACE_ARGUMENTS = ("space", "dim_dict", "ax_client")
+
+
+def create_searcher(tune_config: Any, space: Any) -> Any:
+    """The searcher that ``tune_config`` asks for, ready for ``tune.TuneConfig(search_alg=...)``.
+
+    Args:
+        tune_config: The platform's JSON object. Its ``search_alg`` is a name in any case of letters
+            (``basicvariantgenerator`` by default, ``hyperoptsearch``, ``optunasearch``,
+            ``bayesoptsearch``, ``axsearch``, or one of Ray's own), or an object with ``name``,
+            ``points_to_evaluate`` and ``options``. ``metric``, ``mode``, ``seed`` and
+            ``max_concurrent_trials`` are taken from ``tune_config``, and from nowhere else.
+        space: The JSON list of hyperparameters, or a Tune ``param_space``. The Tuner must get
+            the same one.
+
+    Returns:
+        A Tune searcher. It suggests values of every hyperparameter on its grid and within its
+        bounds, and starts with ``points_to_evaluate``, exactly as they are given.
+
+    Raises:
+        ConfigError: For anything in the JSON that is wrong, or that this searcher would drop,
+            ignore or search on another scale; with what to change.
+        LibraryError: If its library is missing or does not work; with the line for pip.
+    """
+    return searcher_for(parse_sweep(tune_config), as_param_space(space))
+
+
+def searcher_for(sweep: Sweep, space: Mapping[str, Any]) -> Any:
+    """The searcher of a sweep that was checked, for a Tune search space."""
+    part = sweep.search_alg
+    where = f"search_alg {shown(part.name)}"
+    if part.kind == "basic":
+        points = check_points(part.points, space, partial=True)
+        searcher: Any = _basic(where, sweep, points)
+    else:
+        rule = RULES[part.kind]
+        points = _checked(where, rule, part, space)
+        _check_libraries(where, rule, space)
+        searcher = _advanced(where, rule, sweep, space, points)
+    if 0 < sweep.num_samples < len(points):
+        say(
+            f"there are {len(points)} points_to_evaluate, and num_samples is {sweep.num_samples}: "
+            "raise it, so that all of them run"
+        )
+    return searcher
+
+
+def _checked(where: str, rule: Rule, part: Part, space: Mapping[str, Any]) -> list[Point]:
+    """The points; what the searcher does not take is refused with them."""
+    faults = Faults()
+    leaves = [leaf for leaf in read_space(space) if leaf.is_searched]
+    for leaf in leaves:
+        if leaf.type not in rule.types:
+            more = " Only basicvariantgenerator takes it." if leaf.type == "grid_search" else ""
+            faults.add(
+                where,
+                f"does not take hyperparameter '{leaf.name}' of type {_said(leaf.type)}: it takes "
+                f"{', '.join(rule.types)}.{more}",
+            )
+    if part.points and not rule.takes_points:
+        faults.add(where, "does not take `points_to_evaluate`: leave them out")
+    try:
+        points = check_points(part.points, space, partial=False)
+    except ConfigError as error:
+        faults.include(error)
+    faults.raise_if_any()
+    if not Codec(space).domains:
+        raise ConfigError(
+            f"{where}: nothing in the search space has more than one value: leave search_alg out"
+        )
+    return points
+
+
+def _check_libraries(where: str, rule: Rule, space: Mapping[str, Any]) -> None:
+    rule.library.check(where)
+    for leaf in read_space(space):
+        if (library := rule.libraries.get(SEEN_AS.get(leaf.type, ""))) is not None:
+            library.check(f"{where}, for the {leaf.type} '{leaf.name}',")
+
+
+def _said(type_: str) -> str:
+    return "sample_from (a function)" if type_ == "other" else type_
+
+
+def _basic(where: str, sweep: Sweep, points: list[Point]) -> BasicVariantGenerator:
+    known = parameters_of(BasicVariantGenerator)
+    options = _options(where, sweep, dict(known), "random_state")
+    return basic_search(points, sweep.max_concurrent_trials, options)
+
+
+def _advanced(
+    where: str, rule: Rule, sweep: Sweep, space: Mapping[str, Any], points: list[Point]
+) -> Any:
+    ours = _imported(f"{__package__}.{rule.made_by}")
+    known = parameters_of(ours, *([_imported(rule.more)] if rule.more else []))
+    options = _options(where, sweep, known, rule.seed)
+    options = {**rule.defaults, **_from_sweep(sweep, known), **options}
+    codec = Codec(space)
+    encoded = [codec.encode(point) for point in points]
+    arguments = {"points_to_evaluate": encoded} if encoded else {}
+    searcher = build(where, ours, {**options, **arguments, **_metric_and_mode(sweep)})
+    searcher.prepare(codec, encoded, sweep.seed)
+    return searcher
+
+
+def _options(
+    where: str, sweep: Sweep, known: dict[str, Any], seed_argument: str | None
+) -> dict[str, Any]:
+    """The options of the part, checked; with the seed under the name that the searcher has."""
+    given = dict(sweep.search_alg.options)
+    seed = given.pop("seed", None) if seed_argument else None
+    for name, value in (("seed", seed), (seed_argument, given.get(seed_argument or ""))):
+        if value is not None and sweep.seed not in (None, value):
+            raise ConfigError(
+                f"{where}: `{name}` is {shown(value)} in its options, and `seed` is {sweep.seed} "
+                "in tune_config: leave one of them out"
+            )
+    elsewhere = {
+        "metric": f"tune_config has it ({shown(sweep.metric)}), for searcher and scheduler alike",
+        "mode": f"tune_config has it ({shown(sweep.mode)}), for searcher and scheduler alike",
+        "max_concurrent": "write `max_concurrent_trials` in tune_config",
+        "points_to_evaluate": "write it beside `options`, not inside",
+        **dict.fromkeys(_SPACE_ARGUMENTS, "the search space comes from the hyperparameters"),
+    }
+    known = {name: each for name, each in known.items() if name not in elsewhere}
+    checked = check_options(where, given, known, elsewhere)
+    seed = sweep.seed if seed is None else seed
+    if seed is not None and seed_argument is not None:
+        checked.setdefault(seed_argument, _whole_seed(where, seed))
+    return checked
+
+
+def _whole_seed(where: str, seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"{where}: `seed` is {shown(seed)}: write a whole number, at least 0")
+    return seed
+
+
+def _from_sweep(sweep: Sweep, known: Mapping[str, Any]) -> dict[str, Any]:
+    """What some searchers want to know of the sweep in advance."""
+    values: dict[str, Any] = {}
+    if "budget" in known and sweep.num_samples > 0:
+        values["budget"] = sweep.num_samples
+    if "optimizer_kwargs" in known and sweep.num_samples > 0:
+        values["optimizer_kwargs"] = {"budget": sweep.num_samples}
+    if "parallel_num" in known and sweep.max_concurrent_trials:
+        values["parallel_num"] = sweep.max_concurrent_trials
+    return values
+
+
+def _metric_and_mode(sweep: Sweep) -> dict[str, Any]:
+    given = {"metric": sweep.metric, "mode": sweep.mode}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

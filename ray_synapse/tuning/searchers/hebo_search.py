@@ -1,0 +1,9 @@
+"""Heteroscedastic evolutionary Bayesian optimization, by HEBO."""
+
+from ray.tune.search import hebo
+
+from ray_synapse.tuning.searchers.exact import ExactSearch
+
+
+class HEBOSearch(ExactSearch, hebo.HEBOSearch):  # type: ignore[misc]
+    """Ray's searcher, on the exact search space."""
