@@ -46,11 +46,11 @@ class ExactSearch(Searcher):  # type: ignore[misc]  # Ray has no full hints
             )
         self._codec = codec
         taken = super().set_search_properties(metric, mode, codec.domains, **spec)
-        self.seed_now()
+        self.after_setup()
         return bool(taken)
 
-    def seed_now(self) -> None:
-        """Seed what only exists once the search space is known."""
+    def after_setup(self) -> None:
+        """Finish what only exists once the search space is known."""
 
     def suggest(self, trial_id: str) -> Any:
         """The next config; None for "not now", ``Searcher.FINISHED`` at the end."""

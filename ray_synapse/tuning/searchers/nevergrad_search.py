@@ -23,7 +23,7 @@ class NevergradSearch(ExactSearch, nevergrad.NevergradSearch):  # type: ignore[m
         optimizer_kwargs = {"budget": DEFAULT_BUDGET, **(optimizer_kwargs or {})}
         super().__init__(_registered(optimizer), optimizer_kwargs, **arguments)
 
-    def seed_now(self) -> None:
+    def after_setup(self) -> None:
         """Seed the optimizer, which has its random state in its search space."""
         if self._seed is not None:
             self._nevergrad_opt.parametrization.random_state.seed(self._seed)
