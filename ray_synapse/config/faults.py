@@ -2,12 +2,14 @@
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ray_synapse.errors import ConfigError
-from ray_synapse.values import as_number, dumps, is_finite, to_wire
+from ray_synapse.values import dumps, to_wire
 
+MAX_SHOWN_BITS = 128  # of an integer that is written out
 MAX_SHOWN_CHARS = 60  # of a wrong value: enough to find it in the JSON
 
 
@@ -35,11 +37,13 @@ class Faults:
 
 
 def shown(value: Any) -> str:
-    """A wrong value as JSON writes it, short enough for a message."""
-    if as_number(value) is not None and not is_finite(value):
-        text = str(value)[:MAX_SHOWN_CHARS]  # NaN and infinities, which JSON does not have
-    else:
-        text = dumps(to_wire(value, max_chars=MAX_SHOWN_CHARS))
+    """A wrong value as JSON writes it, or as Python does, short enough for a message."""
+    if isinstance(value, int) and value.bit_length() > MAX_SHOWN_BITS:
+        return f"a number of about {int(value.bit_length() * math.log10(2)) + 1} digits"
+    try:
+        text = dumps(to_wire(value, max_chars=MAX_SHOWN_CHARS)) if is_json(value) else repr(value)
+    except Exception:  # somebody's __repr__, or the digits of a number within a list
+        text = f"a {type(value).__name__}"
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[: MAX_SHOWN_CHARS - 1]}…"
 
 
@@ -54,8 +58,9 @@ def nearest_first(name: str, known: Iterable[str]) -> list[str]:
     return sorted(known, key=likeness, reverse=True)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
     """``did you mean 'x'? (one of a, b, c)``, with the nearest known name first."""
+    name = name if isinstance(name, str) else shown(name)
     names = nearest_first(name, known)
     if not names:
         return "there is none to choose from"

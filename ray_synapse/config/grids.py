@@ -43,14 +43,16 @@ def default_q_of_normal(sd: float) -> float:
 def suggested_q(low: float, high: float) -> float | None:
     """A q that divides both bounds in at least ten steps, if their ratio is a simple one."""
     if low == 0 or high == 0:
-        return (high - low) / MIN_STEPS
+        return (high - low) / MIN_STEPS or None
     if not math.isfinite(high / low):
         return None
     ratio = Fraction(high / low).limit_denominator(MAX_DENOMINATOR)
     unit = abs(low) / ratio.denominator
     steps = round((high - low) / unit)
     q = unit / math.ceil(MIN_STEPS / steps) if steps else 0.0
-    return q if q and divides(q, low) and divides(q, high) else None
+    if not q or max(abs(low), abs(high)) / q > MAX_STEPS:
+        return None
+    return q if divides(q, low) and divides(q, high) else None
 
 
 def first_and_last(low: float, high: float, q: float) -> tuple[int, int]:

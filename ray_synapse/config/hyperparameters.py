@@ -9,7 +9,9 @@ from ray_synapse.config import grids
 from ray_synapse.config.faults import Faults, did_you_mean, is_json, shown
 from ray_synapse.values import as_number, is_finite
 
-MAX_INTEGER = 2**53  # searchers calculate with floats, which are exact up to here
+MAX_INTEGER = 10**12  # up to here Tune's logarithms of integers are exact to less than one
+MAX_DEPTH = 20  # of a name's parts: what is deeper is a mistake, and some searchers' end
+TUNE_SYNTAX = ("eval", "grid_search")  # keys of objects that Tune resolves, wherever they are
 NORMAL_REACH = 40  # standard deviations: no sample is ever further away
 
 
@@ -114,6 +116,15 @@ def _check_names(names: list[tuple[str | None, int]], faults: Faults) -> None:
                 )
 
 
+def _is_syntax(option: Any) -> bool:
+    """Whether Tune would not take the option as it is: it runs ``{"eval": "..."}``."""
+    if isinstance(option, Mapping):
+        return (len(option) == 1 and set(option) <= set(TUNE_SYNTAX)) or any(
+            map(_is_syntax, option.values())
+        )
+    return isinstance(option, (list, tuple)) and any(map(_is_syntax, option))
+
+
 class _Entry:
     """One entry on its way to a ``Hyperparameter``; each check notes what it finds."""
 
@@ -153,8 +164,12 @@ class _Entry:
             self._fault("`name` is missing: write the key under which the trial finds it")
         elif not isinstance(name, str):
             self._fault(f"`name` is {shown(name)}: write a text")
-        elif not all(name.split("/")):
+        elif not all(parts := name.split("/")):
             self._fault(f"`name` is {shown(name)}: neither it nor a part between / may be empty")
+        elif len(parts) > MAX_DEPTH:
+            self._fault(f"`name` has {len(parts)} parts between /: at most {MAX_DEPTH}")
+        elif syntax := set(parts) & set(TUNE_SYNTAX):
+            self._fault(f"`name` has the part {syntax.pop()}, a command of Tune's: take another")
 
     def _kind(self) -> Kind | None:
         kind = self._entry.get("type")
@@ -182,8 +197,8 @@ class _Entry:
             if OTHER_NAMES.get(name) in misnamed:
                 self._fault(f"`{name}` is not a field of {type_}: write `{OTHER_NAMES[name]}`")
             else:
-                hint = did_you_mean(str(name), kind.fields)
-                self._fault(f"{shown(name)} is not a field of {type_}: leave it out; {hint}")
+                hint = did_you_mean(name, kind.fields).replace("allowed", "leave it out; allowed")
+                self._fault(f"{shown(name)} is not a field of {type_}: {hint}")
         for name in kind.needs:
             if name not in given and name not in misnamed:
                 self._fault(f"`{name}` is missing: {type_} needs {', '.join(kind.needs)}")
@@ -195,9 +210,8 @@ class _Entry:
             return self._options(value)
         number = as_number(value)
         if number is None:
-            what = "true or false" if isinstance(value, bool) else "not a number"
             quotes = " without quotes" if isinstance(value, str) else ""
-            self._fault(f"`{name}` is {shown(value)}, {what}: write a number{quotes}")
+            self._fault(f"`{name}` is {shown(value)}: write a number{quotes}")
         elif not is_finite(number):
             self._fault(f"`{name}` is {shown(value)}: write a finite number that a float can hold")
         elif not kind.integer or name == "base":
@@ -205,7 +219,7 @@ class _Entry:
         elif number != int(number):
             self._fault(f"`{name}` is {shown(value)}: {self._entry['type']} needs a whole number")
         elif abs(number) > MAX_INTEGER:
-            self._fault(f"`{name}` is {shown(value)}: at most {MAX_INTEGER:,} (2^53) either way")
+            self._fault(f"`{name}` is {shown(value)}: at most {MAX_INTEGER:,} either way")
         else:
             return int(number)
         return None
@@ -219,6 +233,11 @@ class _Entry:
             self._fault(
                 f"`options` has {shown(bad[0])}, which JSON cannot carry: write null, true, false, "
                 "finite numbers, texts, lists or objects"
+            )
+        elif bad := [each for each in value if _is_syntax(each)]:
+            self._fault(
+                f"`options` has {shown(bad[0])}: Tune takes an object with the one key "
+                f"{' or '.join(TUNE_SYNTAX)} for a command, so no option may hold one"
             )
         else:
             return list(value)
@@ -249,7 +268,7 @@ class _Entry:
             self._fault("`max` - `min` is more than a number can hold: bring them closer together")
         elif "q" in self._entry:
             self._check_q(kind, fields)
-        elif kind.quantized:
+        elif kind.quantized and not (kind.log and low <= 0):
             self._fill_in_q(kind, fields)
 
     def _check_q(self, kind: Kind, fields: dict[str, Any]) -> None:
@@ -273,16 +292,21 @@ class _Entry:
             advice = f'write one, e.g. "q": {suggested!r}'
         else:
             advice = "round the bounds to a few digits, or write a `q` that divides both"
-        bounds = f"`min` ({low!r}) and `max` ({high!r})"
-        self._fault(f"`q` is missing, and no power of ten divides both {bounds}: {advice}")
+        self._fault(
+            f"`q` is missing, and no power of ten of a sensible size divides both `min` ({low!r}) "
+            f"and `max` ({high!r}): {advice}"
+        )
 
     def _check_normal(self, kind: Kind, fields: dict[str, Any]) -> None:
         mean, sd = fields["mean"], fields["sd"]
         reach = abs(mean) + NORMAL_REACH * sd
-        if not math.isfinite(reach):
-            self._fault("`mean` and `sd` lead to more than a number can hold: make them smaller")
+        if not math.isfinite(reach + fields.get("q", 0)):
+            self._fault("its numbers lead to more than a number can hold: make them smaller")
         elif kind.quantized and sd > 0:
-            q = fields.get("q") if "q" in self._entry else grids.default_q_of_normal(sd)
-            fields["q"] = q
-            if q is not None and 0 <= q < reach / grids.MAX_INDEX:
-                self._fault(f"`q` ({q!r}) is too small for numbers of the size of {reach:.3g}")
+            least = reach / grids.MAX_INDEX
+            if "q" not in self._entry:
+                fields["q"] = grids.default_q_of_normal(sd)
+                if not fields["q"] > least:
+                    self._fault(f"`q` is missing, and must be over {least:.3g} for this `mean`")
+            elif 0 < fields.get("q", 0) <= least:
+                self._fault(f"`q` is {shown(self._entry['q'])}: it must be over {least:.3g} here")

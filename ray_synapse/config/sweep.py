@@ -105,10 +105,10 @@ class _Reader:
     def check_fields(self, complete: bool) -> None:
         for name in self._given:
             if name not in FIELDS:
-                self._fault(f"{shown(name)} is not a field: {did_you_mean(str(name), FIELDS)}")
+                self._fault(f"{shown(name)} is not a field: {did_you_mean(name, FIELDS)}")
         for name in ("metric", "mode") if complete else ():
             if self._given.get(name) is None:
-                self._fault(f"`{name}` is missing: write both, e.g. {EXAMPLE}")
+                self._fault(f"`{name}` is missing: write it, e.g. {EXAMPLE}")
 
     def values(self) -> dict[str, Any]:
         """What was given and is right; null is not given."""
@@ -187,11 +187,13 @@ def _part(value: Any, role: str, faults: Faults) -> Part | None:
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping):
-        faults.add("tune_config", f"`{role}` is {shown(value)}: write a name or an object {keys}")
+        allowed = f"write a name, or an object with {', '.join(keys)}"
+        faults.add("tune_config", f"`{role}` is {shown(value)}: {allowed}")
         return None
     for key in value:
         if key not in keys:
-            faults.add(role, f"{shown(key)} is not a field: {did_you_mean(str(key), keys)}")
+            inside = "; what the class takes goes within `options`"
+            faults.add(role, f"{shown(key)} is not a field: {did_you_mean(key, keys)}{inside}")
     name = default if value.get("name") is None else value["name"]
     if not isinstance(name, str):
         faults.add(role, f"`name` is {shown(name)}: {did_you_mean('', known)}")
@@ -216,6 +218,6 @@ def _check_pair(search_alg: Part, scheduler: Part, faults: Faults) -> None:
     if scheduler.kind == "bohb" and search_alg.kind != "bohb":
         faults.add(
             "tune_config",
-            f'`scheduler` {shown(scheduler.name)} needs `search_alg` "bohb", not '
-            f"{shown(search_alg.name)}: write that, or take the scheduler hyperband",
+            f'`scheduler` {shown(scheduler.name)} needs `search_alg` "bohb": '
+            "write that, or take the scheduler hyperband",
         )

@@ -41,22 +41,25 @@ def read_space(space: Mapping[str, Any]) -> list[Leaf]:
     return list(_leaves(space, ()))
 
 
-def filled(space: Any, value_of: Callable[[Path], Any], path: Path = ()) -> Any:
+def filled(
+    space: Any, value_of: Callable[[Path], Any], path: Path = (), *, whole: bool = False
+) -> Any:
     """A search space with a value in the place of each hyperparameter.
 
     Only what holds hyperparameters comes back: branches of constants are left out of objects,
-    since Tune merges them in; a list comes back whole, since Tune replaces lists.
+    since Tune merges them in; a list comes back ``whole``, with all that is in it, since Tune
+    replaces lists.
     """
     if not _is_branch(space):
         return value_of(path)
     if isinstance(space, Mapping):
         return {
-            key: filled(each, value_of, (*path, key))
+            key: filled(each, value_of, (*path, key), whole=whole) if _holds_search(each) else each
             for key, each in space.items()
-            if _holds_search(each)
+            if whole or _holds_search(each)
         }
     return [
-        filled(each, value_of, (*path, index)) if _holds_search(each) else each
+        filled(each, value_of, (*path, index), whole=True) if _holds_search(each) else each
         for index, each in enumerate(space)
     ]
 

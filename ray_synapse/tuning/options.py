@@ -113,7 +113,8 @@ def _fit(value: Any, annotation: Any) -> tuple[bool, Any]:
     if origin is type(None):
         return value is None, value
     if origin not in _PLAIN:
-        return True, value  # no annotation, or a class that only Python code can give
+        is_class = isinstance(origin, type) and origin is not inspect.Parameter.empty
+        return not is_class or isinstance(value, origin), value
     if origin in (int, float):
         number = as_number(value)
         if number is None or (origin is int and number != number // 1):

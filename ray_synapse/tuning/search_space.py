@@ -70,8 +70,8 @@ def as_param_space(space: Any) -> dict[str, Any]:
 def describe_param_space(space: Mapping[str, Any]) -> list[dict[str, Wire]]:
     """The JSON form of a native search space, so that it is recorded with the run.
 
-    ``create_param_space`` makes the same search space of it again, up to the ``base`` of the log
-    types, which Tune does not keep (it is given as 10).
+    Of what ``create_param_space`` made, it gives back the same list, with ``q`` filled in, up to
+    the ``base`` of the log types, which Tune does not keep (it is given as 10).
 
     Args:
         space: A Tune ``param_space``. Nested keys are joined with ``/``.

@@ -83,18 +83,22 @@ def test_a_number_that_json_does_not_have_is_shown_all_the_same(value, text):
 
 @pytest.mark.parametrize(
     "value",
-    ["x" * 1_000, list(range(1_000)), {str(index): index for index in range(1_000)}, 10**400],
-    ids=["text", "list", "object", "integer"],
+    ["x" * 1_000, list(range(1_000)), {str(index): index for index in range(1_000)}],
+    ids=["text", "list", "object"],
 )
 def test_a_long_value_is_cut_to_its_beginning(value):
     text = shown(value)
     assert len(text) <= MAX_SHOWN_CHARS
-    assert text[:5] in ('"xxxx', "[0,1,", '{"0":', "10000")
+    assert text[:5] in ('"xxxx', "[0,1,", '{"0":')
 
 
 @pytest.mark.parametrize("value", [10**5_000, -(10**5_000), [10**5_000]], ids=["+", "-", "list"])
 def test_an_integer_longer_than_python_writes_is_shown_too(value):
     assert 0 < len(shown(value)) <= MAX_SHOWN_CHARS
+
+
+def test_a_large_number_is_not_cut_to_another_one():
+    assert shown(10**400) == "a number of about 401 digits"
 
 
 def test_objects_that_are_no_json_are_shown_without_an_error():

@@ -10,6 +10,7 @@ from ray.tune.schedulers import (
     FIFOScheduler,
     PopulationBasedTrainingReplay,
     ResourceChangingScheduler,
+    pb2,
 )
 
 from ray_synapse.config.faults import shown
@@ -31,11 +32,10 @@ CLASSES: dict[str, Callable[[], Any]] = {
     "bohb": lambda: pausing.HyperBandForBOHB,
     "median": lambda: pausing.MedianStoppingRule,
     "pbt": lambda: pausing.PopulationBasedTraining,
-    "pb2": pausing.pb2,
+    "pb2": lambda: pausing.PB2,
     "pbt_replay": lambda: PopulationBasedTrainingReplay,
     "resource_changing": lambda: ResourceChangingScheduler,
 }
-LIBRARIES = {"pb2": Library("sklearn", "scikit-learn>=1.3")}
 LENGTHS = ("epochs", "max_epochs", "num_epochs", "iterations", "training_iteration")
 
 
@@ -70,8 +70,8 @@ def scheduler_for(sweep: Sweep, space: Mapping[str, Any]) -> Any:
 
 def _created(part: Part, sweep: Sweep, space: Mapping[str, Any]) -> Any:
     where = f"scheduler {shown(part.name)}"
-    if (library := LIBRARIES.get(part.kind)) is not None:
-        library.check(where)
+    if part.kind == "pb2":
+        _check_libraries_of_pb2(where)
     constructor = CLASSES[part.kind]()
     elsewhere = {
         "metric": f"tune_config has it ({shown(sweep.metric)}), for searcher and scheduler alike",
@@ -83,6 +83,12 @@ def _created(part: Part, sweep: Sweep, space: Mapping[str, Any]) -> Any:
     if part.kind in ("hyperband", "bohb", "asha"):
         options = _with_max_t(where, part.kind, options, known, space)
     return build(where, constructor, options)
+
+
+def _check_libraries_of_pb2(where: str) -> None:
+    Library("sklearn", "scikit-learn>=1.3").check(where)
+    if hasattr(pb2, "GPy"):  # as in Rays before it was replaced by scikit-learn
+        Library("GPy", "GPy>=1.13").check(where)
 
 
 def _converted(where: str, part: Part, sweep: Sweep, space: Mapping[str, Any]) -> dict[str, Any]:

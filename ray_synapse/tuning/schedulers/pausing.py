@@ -4,6 +4,7 @@ from typing import Any
 
 from ray.tune import schedulers
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import pb2
 
 from ray_synapse.console import say
 
@@ -52,8 +53,5 @@ class PopulationBasedTraining(TellsOfRestarts, schedulers.PopulationBasedTrainin
     """Ray's scheduler, which says when a trial starts over."""
 
 
-def pb2() -> Any:
-    """The class for population based bandits; only its module needs scikit-learn."""
-    from ray_synapse.tuning.schedulers.pb2 import PB2
-
-    return PB2
+class PB2(TellsOfRestarts, pb2.PB2):  # type: ignore[misc]
+    """Ray's scheduler, which says when a trial starts over."""

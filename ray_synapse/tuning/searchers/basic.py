@@ -2,28 +2,53 @@
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.search import basic_variant
 
-from ray_synapse.tuning.leaves import Path
+from ray_synapse.config.grids import grid_value
+from ray_synapse.config.hyperparameters import KINDS
+from ray_synapse.tuning.leaves import Leaf, Path, filled, read_space
 
 _IGNORED = "`max_concurrent_trials` will be ignored"  # as Tune says, and not true of this searcher
 MAX_FRAMES = 10  # from the logger up to tune.run
 
 
-class BasicVariantGenerator(basic_variant.BasicVariantGenerator):  # type: ignore[misc]  # Ray has no full hints
-    """Ray's searcher, with points that have lists or objects as options."""
+class BasicVariantGenerator(basic_variant.BasicVariantGenerator):  # type: ignore[misc]
+    """Ray's searcher, with values on their grids, and with lists and objects as points."""
+
+    _leaves: list[Leaf] = []  # noqa: RUF012  # replaced as a whole, never changed
+
+    def add_configurations(self, experiments: Any) -> None:
+        """Take over what to run; called by Tune before the first trial."""
+        super().add_configurations(experiments)
+        (experiment,) = experiments if isinstance(experiments, list) else (experiments,)
+        space = experiment.spec.get("config") or {}
+        self._leaves = [leaf for leaf in read_space(space) if leaf.is_searched]
 
     def next_trial(self) -> Trial | None:
         """The next trial, or None."""
         trial = super().next_trial()
-        if trial is not None:
-            trial.config = _opened(trial.config)
-            trial.evaluated_params = _opened(trial.evaluated_params)
+        for leaf in self._leaves if trial is not None else ():
+            *parents, key = leaf.path
+            branch = trial.config
+            for parent in parents:
+                branch = branch[parent]
+            branch[key] = _exact(branch[key], leaf)
+            if leaf.name in trial.evaluated_params:
+                trial.evaluated_params[leaf.name] = branch[key]
         return trial
+
+
+def _exact(value: Any, leaf: Leaf) -> Any:
+    """A value without the noise of floats (0.30000000000000004); an option as it was given."""
+    if isinstance(value, _Sealed):
+        return value.value
+    if "q" in leaf.fields and not KINDS[leaf.type].integer:
+        return grid_value(round(value / leaf.fields["q"]), leaf.fields["q"])
+    return value
 
 
 class _Sealed:
@@ -42,23 +67,16 @@ class _Sealed:
         return repr(self.value)
 
 
-def nested_point(point: Mapping[Path, Any]) -> dict[str, Any]:
-    """A checked point in the form that the basic searcher takes: nested as the space is."""
-    nested: dict[Any, Any] = {}
-    for (*parents, key), value in point.items():
-        branch = nested
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[key] = _Sealed(value) if isinstance(value, (dict, list, tuple)) else value
-    return nested
+def nested_point(point: Mapping[Path, Any], space: Mapping[str, Any]) -> Any:
+    """A checked point in the form that Tune takes: as the search space, with what is not set."""
+    leaves = {leaf.path: leaf for leaf in read_space(space)}
 
+    def value_of(path: Path) -> Any:
+        value = point.get(path, leaves[path].domain)
+        is_set = path in point and isinstance(value, (dict, list, tuple))
+        return _Sealed(value) if is_set else value
 
-def _opened(config: Any) -> Any:
-    if isinstance(config, _Sealed):
-        return config.value
-    if type(config) is dict:
-        return {key: _opened(value) for key, value in config.items()}
-    return config
+    return filled(space, value_of)
 
 
 class _LimitHolds(logging.Filter):
@@ -79,15 +97,8 @@ def _is_about_ours() -> bool:
     return False
 
 
-def basic_search(
-    points: Sequence[Mapping[Path, Any]], max_concurrent: int | None, options: Mapping[str, Any]
-) -> BasicVariantGenerator:
-    """The searcher; it holds the limit of concurrent trials itself, since Tune does not."""
+def keep_tune_from_denying_the_limit() -> None:
+    """Tune says that `max_concurrent_trials` is ignored for its basic searcher: not for ours."""
     logger = logging.getLogger("ray.tune.tune")
     if not any(isinstance(each, _LimitHolds) for each in logger.filters):
         logger.addFilter(_LimitHolds())
-    return BasicVariantGenerator(
-        points_to_evaluate=[nested_point(point) for point in points],
-        max_concurrent=max_concurrent or 0,
-        **options,
-    )

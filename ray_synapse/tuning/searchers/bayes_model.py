@@ -6,6 +6,8 @@ hyperparameters that go from 1e-5 to 1e-1 beside others that go from 16 to 512.
 
 import contextlib
 import io
+import itertools
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Any
 import bayes_opt
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 try:
     from bayes_opt.parameter import BayesParameter, CategoricalParameter
@@ -23,7 +26,11 @@ else:
     HAS_TYPES = True
 MAX_OBSERVATIONS = 300  # in the model: fitting takes their number cubed, here about a second
 KAPPA = 1.5  # how far uncertainty counts: best of 1.0, 1.5 and 2.6 in benchmarks/searchers.py
-MAX_TRIES = 200  # for a point that nobody has yet; after these the space counts as searched
+MAX_TRIES = 200  # for a random point that nobody has yet
+MAX_LISTED = 10_000  # points of a search space that are all looked at when these tries fail
+MAX_TARGET = 1e150  # of a result: its square is still a number
+MAX_WORSE = 10.0  # interquartile ranges below the median: whatever is worse is as bad
+MAX_BETTER = 1e6  # the same above: keeps the model's numbers in order
 
 Floats = NDArray[np.float64]
 Point = Mapping[str, float | int]
@@ -104,16 +111,12 @@ def suggest(
         A point that is none of the observed ones, as long as there is another.
     """
     taken = {tuple(each.point.values()) for each in observations}
-    targets = [each.target for each in observations if each.target is not None]
-    if len(set(targets)) > 1:  # a model of equal targets says nothing
-        point = _suggested(axes, observations, float(np.mean(targets)), random)
+    telling = _tamed(_most_telling(observations))
+    if len({each.target for each in telling} - {None}) > 1:  # equal targets say nothing
+        point = _suggested(axes, telling, random)
         if tuple(point.values()) not in taken:
             return point
-    for _ in range(MAX_TRIES):
-        point = random_point(axes, random)
-        if tuple(point.values()) not in taken:
-            break
-    return point
+    return _another(axes, taken, random)
 
 
 def random_point(axes: Mapping[str, Axis], random: np.random.RandomState) -> Point:
@@ -121,14 +124,33 @@ def random_point(axes: Mapping[str, Axis], random: np.random.RandomState) -> Poi
     return {name: _plain(axis, axis.from_unit(random.uniform())) for name, axis in axes.items()}
 
 
-def _suggested(
-    axes: Mapping[str, Axis],
-    observations: Sequence[Observation],
-    lie: float,
-    random: np.random.RandomState,
+def _another(
+    axes: Mapping[str, Axis], taken: set[tuple[Any, ...]], random: np.random.RandomState
 ) -> Point:
-    known = _merged(_most_telling(observations), lie)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    """A random point that is not taken, if there is one."""
+    for _ in range(MAX_TRIES):
+        point = random_point(axes, random)
+        if tuple(point.values()) not in taken:
+            return point
+    size = math.prod(
+        axis.high - axis.low + 1 if axis.is_whole else math.inf for axis in axes.values()
+    )
+    if size <= MAX_LISTED:
+        ranges = [range(int(axis.low), int(axis.high) + 1) for axis in axes.values()]
+        free = [values for values in itertools.product(*ranges) if values not in taken]
+        if free:
+            return dict(zip(axes, free[random.randint(len(free))], strict=True))
+    return point
+
+
+def _suggested(
+    axes: Mapping[str, Axis], observations: Sequence[Observation], random: np.random.RandomState
+) -> Point:
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        threadpool_limits(1),  # beside busy trials, threads that wait for each other take seconds
+    ):
         warnings.simplefilter("ignore")  # that types are experimental, that a kernel's fit ended
         optimizer = bayes_opt.BayesianOptimization(
             f=None,
@@ -137,7 +159,7 @@ def _suggested(
             random_state=random,
             verbose=0,
         )
-        for values, target in known.items():
+        for values, target in _merged(observations).items():
             units = {
                 name: _place(axis, value)
                 for (name, axis), value in zip(axes.items(), values, strict=True)
@@ -158,8 +180,28 @@ def _most_telling(observations: Sequence[Observation]) -> Sequence[Observation]:
     return [*best, *rest[-(MAX_OBSERVATIONS - len(best)) :]]
 
 
-def _merged(observations: Sequence[Observation], lie: float) -> dict[tuple[float, ...], float]:
-    """One target for each point: the mean of what was seen, the lie where nothing was."""
+def _tamed(observations: Sequence[Observation]) -> Sequence[Observation]:
+    """The targets on one scale: one that diverged is bad, and not all that the model sees."""
+    targets = [each.target for each in observations if each.target is not None]
+    if not targets:
+        return observations
+    clipped = np.clip(targets, -MAX_TARGET, MAX_TARGET)
+    low, middle, high = np.percentile(clipped, [25, 50, 75])
+    scale = (high - low) or np.ptp(clipped) or 1.0
+
+    def tamed(target: float) -> float:
+        scaled = (np.clip(target, -MAX_TARGET, MAX_TARGET) - middle) / scale
+        return float(np.clip(scaled, -MAX_WORSE, MAX_BETTER))
+
+    return [
+        each if each.target is None else Observation(each.point, tamed(each.target))
+        for each in observations
+    ]
+
+
+def _merged(observations: Sequence[Observation]) -> dict[tuple[float, ...], float]:
+    """One target for each point: the mean of what was seen there, else the mean of all."""
+    lie = float(np.mean([each.target for each in observations if each.target is not None]))
     seen: dict[tuple[float, ...], list[float]] = {}
     for each in observations:
         targets = seen.setdefault(tuple(each.point.values()), [])

@@ -6,15 +6,18 @@ few plain domains right, so that is what they see: a quantized hyperparameter is
 on its grid (on the log scale where it was), an option is its number in the list.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ray import cloudpickle, tune
 
+from ray_synapse.config.faults import is_json
 from ray_synapse.config.grids import first_and_last, grid_value
 from ray_synapse.config.hyperparameters import KINDS
 from ray_synapse.tuning.leaves import Leaf, Path, filled, read_space
+from ray_synapse.values import as_number
 
 # What a searcher sees of each type: one of Tune's own domains that it must handle itself.
 SEEN_AS = {
@@ -106,10 +109,13 @@ class Codec:
 
     def is_same_as(self, other: "Codec") -> bool:
         """Whether both are of the same hyperparameters, within the same ranges."""
-        return self._ranges() == other._ranges()
+        return self._form() == other._form()
 
-    def _ranges(self) -> list[tuple[Any, ...]]:
-        return [(path, each.leaf.type, each.low, each.high) for path, each in self._seen.items()]
+    def _form(self) -> list[tuple[Any, ...]]:
+        return [
+            (path, each.leaf.type, {name: _form(value) for name, value in each.leaf.fields.items()})
+            for path, each in self._seen.items()
+        ]
 
     def encode(self, point: Mapping[Path, Any]) -> dict[str, Any]:
         """A checked point, value by path, as the searcher takes it."""
@@ -136,25 +142,40 @@ def _restored(space: bytes) -> Codec:
 
 
 def index_of(value: Any, options: Sequence[Any]) -> int | None:
-    """Where the value is among the options; 1, 1.0 and true are three values. None if nowhere."""
+    """Where the value is among the options; None if nowhere.
+
+    1, 1.0 and true are three values; but where there is only 1, 1.0 means it.
+    """
+    form = _form(value)
     for index, option in enumerate(options):
-        if isinstance(option, bool) == isinstance(value, bool) and _is_equal(option, value):
+        if option is value or (is_json(option) and _form(option) == form):
+            return index
+    number = as_number(value)
+    for index, option in enumerate(options):
+        if number is not None and as_number(option) == number:
+            return index
+        if not is_json(option) and _is_equal(option, value):
             return index
     return None
+
+
+def _form(value: Any) -> str:
+    """What two equal values have in common, also when one of them was pickled."""
+    return json.dumps(value, sort_keys=True) if is_json(value) else type(value).__qualname__
 
 
 def _is_equal(option: Any, value: Any) -> bool:
     try:
         return bool(option == value)
     except Exception:  # arrays, which compare item by item
-        return option is value
+        return False
 
 
 def _all_seen(leaves: Iterable[Leaf]) -> dict[Path, Seen]:
     seen: dict[Path, Seen] = {}
     taken: set[str] = set()
     for leaf in leaves:
-        name = ".".join(map(str, leaf.path))  # some searchers do not take a slash
+        name = leaf.name.replace("/", ".")  # some searchers do not take a slash
         while name in taken:
             name += "_"
         taken.add(name)

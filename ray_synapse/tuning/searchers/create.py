@@ -5,13 +5,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray_synapse.config.faults import Faults, shown
-from ray_synapse.config.sweep import Part, Sweep, parse_sweep
+from ray_synapse.config.sweep import MAX_SEED, Part, Sweep, parse_sweep
 from ray_synapse.console import say
 from ray_synapse.errors import ConfigError
 from ray_synapse.tuning.leaves import read_space
 from ray_synapse.tuning.options import build, check_options, parameters_of
 from ray_synapse.tuning.search_space import as_param_space
-from ray_synapse.tuning.searchers.basic import BasicVariantGenerator, basic_search
+from ray_synapse.tuning.searchers.basic import (
+    BasicVariantGenerator,
+    keep_tune_from_denying_the_limit,
+    nested_point,
+)
 from ray_synapse.tuning.searchers.codec import SEEN_AS, Codec
 from ray_synapse.tuning.searchers.points import Point, check_points
 from ray_synapse.tuning.searchers.table import RULES, Rule
@@ -49,7 +53,8 @@ def searcher_for(sweep: Sweep, space: Mapping[str, Any]) -> Any:
     where = f"search_alg {shown(part.name)}"
     if part.kind == "basic":
         points = check_points(part.points, space, partial=True)
-        searcher: Any = _basic(where, sweep, points)
+        nested = [nested_point(point, space) for point in points]
+        searcher: Any = _basic(where, sweep, nested)
     else:
         rule = RULES[part.kind]
         points = _checked(where, rule, part, space)
@@ -100,10 +105,12 @@ def _said(type_: str) -> str:
     return "sample_from (a function)" if type_ == "other" else type_
 
 
-def _basic(where: str, sweep: Sweep, points: list[Point]) -> BasicVariantGenerator:
+def _basic(where: str, sweep: Sweep, points: list[Any]) -> Any:
     known = parameters_of(BasicVariantGenerator)
     options = _options(where, sweep, dict(known), "random_state")
-    return basic_search(points, sweep.max_concurrent_trials, options)
+    keep_tune_from_denying_the_limit()
+    limit = {"max_concurrent": sweep.max_concurrent_trials or 0}  # Tune holds it for others only
+    return build(where, BasicVariantGenerator, {"points_to_evaluate": points, **limit, **options})
 
 
 def _advanced(
@@ -126,13 +133,7 @@ def _options(
 ) -> dict[str, Any]:
     """The options of the part, checked; with the seed under the name that the searcher has."""
     given = dict(sweep.search_alg.options)
-    seed = given.pop("seed", None) if seed_argument else None
-    for name, value in (("seed", seed), (seed_argument, given.get(seed_argument or ""))):
-        if value is not None and sweep.seed not in (None, value):
-            raise ConfigError(
-                f"{where}: `{name}` is {shown(value)} in its options, and `seed` is {sweep.seed} "
-                "in tune_config: leave one of them out"
-            )
+    seed = _seed(where, sweep, given, seed_argument)
     elsewhere = {
         "metric": f"tune_config has it ({shown(sweep.metric)}), for searcher and scheduler alike",
         "mode": f"tune_config has it ({shown(sweep.mode)}), for searcher and scheduler alike",
@@ -142,16 +143,27 @@ def _options(
     }
     known = {name: each for name, each in known.items() if name not in elsewhere}
     checked = check_options(where, given, known, elsewhere)
-    seed = sweep.seed if seed is None else seed
     if seed is not None and seed_argument is not None:
-        checked.setdefault(seed_argument, _whole_seed(where, seed))
+        checked[seed_argument] = seed
     return checked
 
 
-def _whole_seed(where: str, seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ConfigError(f"{where}: `seed` is {shown(seed)}: write a whole number, at least 0")
-    return seed
+def _seed(where: str, sweep: Sweep, given: dict[str, Any], argument: str | None) -> int | None:
+    """The one seed that there may be: of tune_config, or of the options by either name."""
+    found = {} if sweep.seed is None else {"`seed` in tune_config": sweep.seed}
+    for name in ("seed", argument) if argument is not None else ():
+        if given.get(name) is not None and not hasattr(given[name], "random"):  # a generator
+            found[f"`{name}` in its options"] = given.pop(name)
+    for place, value in found.items():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or not 0 <= value <= MAX_SEED:
+            raise ConfigError(
+                f"{where}: {place} is {shown(value)}: write a whole number from 0 to {MAX_SEED}"
+            )
+    if len(set(found.values())) > 1:
+        listed = " and ".join(f"{place} is {value}" for place, value in found.items())
+        raise ConfigError(f"{where}: {listed}: leave one of them out")
+    return next(iter(found.values()), None)
 
 
 def _from_sweep(sweep: Sweep, known: Mapping[str, Any]) -> dict[str, Any]:

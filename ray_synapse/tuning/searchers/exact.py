@@ -22,7 +22,7 @@ class ExactSearch(Searcher):  # type: ignore[misc]  # Ray has no full hints
     _codec: Codec | None = None
     _made_for: Codec | None = None
     _points: list[dict[str, Any]] = []  # noqa: RUF012  # replaced as a whole, never changed
-    _seed: int | None = None
+    _given_seed: int | None = None
 
     def prepare(self, codec: Codec, points: Sequence[dict[str, Any]], seed: int | None) -> None:
         """Give the searcher what Ray's constructors have no arguments for.
@@ -32,7 +32,7 @@ class ExactSearch(Searcher):  # type: ignore[misc]  # Ray has no full hints
             points: The points that it got as ``points_to_evaluate``, as it sees them.
             seed: For those that cannot be given one otherwise.
         """
-        self._made_for, self._points, self._seed = codec, list(points), seed
+        self._made_for, self._points, self._given_seed = codec, list(points), seed
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any

@@ -25,8 +25,8 @@ class NevergradSearch(ExactSearch, nevergrad.NevergradSearch):  # type: ignore[m
 
     def after_setup(self) -> None:
         """Seed the optimizer, which has its random state in its search space."""
-        if self._seed is not None:
-            self._nevergrad_opt.parametrization.random_state.seed(self._seed)
+        if self._given_seed is not None:
+            self._nevergrad_opt.parametrization.random_state.seed(self._given_seed)
 
 
 def _registered(optimizer: Any) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray_synapse.config.faults import Faults, did_you_mean, shown
-from ray_synapse.config.grids import divides
+from ray_synapse.config.grids import divides, grid_value
 from ray_synapse.config.hyperparameters import KINDS
 from ray_synapse.tuning.leaves import Leaf, Path, read_space
 from ray_synapse.tuning.searchers.codec import index_of
@@ -127,4 +127,7 @@ def _in_type(value: Any, leaf: Leaf) -> Any:
         return leaf.fields["options"][index]
     number = as_number(value)
     assert number is not None
-    return int(number) if KINDS[leaf.type].integer else float(number)
+    if KINDS[leaf.type].integer:
+        return int(number)
+    q = leaf.fields.get("q")
+    return float(number) if q is None else grid_value(round(number / q), q)

@@ -13,10 +13,10 @@ class ZOOptSearch(ExactSearch, zoopt.ZOOptSearch):  # type: ignore[misc]
 
     def after_setup(self) -> None:
         """Seed ZOOpt's random state, which is global, and mend the points that Ray gave it."""
-        if self._seed is not None:
+        if self._given_seed is not None:
             from zoopt.utils.zoo_global import gl  # there is one where this class is used
 
-            gl.set_seed(self._seed)
+            gl.set_seed(self._given_seed)
         for point in self.optimizer._parameter.get_init_samples() or ():
             point.set_x(list(point.get_x()))  # a tuple, which it later wants to change
 
