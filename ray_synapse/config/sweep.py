@@ -105,7 +105,10 @@ class _Reader:
     def check_fields(self, complete: bool) -> None:
         for name in self._given:
             if name not in FIELDS:
-                self._fault(f"{shown(name)} is not a field: {did_you_mean(name, FIELDS)}")
+                hint = did_you_mean(name, FIELDS)
+                if name in ("points_to_evaluate", "options"):
+                    hint = "write it inside of `search_alg` or `scheduler`"
+                self._fault(f"{shown(name)} is not a field: {hint}")
         for name in ("metric", "mode") if complete else ():
             if self._given.get(name) is None:
                 self._fault(f"`{name}` is missing: write it, e.g. {EXAMPLE}")
@@ -201,7 +204,7 @@ def _part(value: Any, role: str, faults: Faults) -> Part | None:
         faults.add(role, f"there is no {shown(name)}: {did_you_mean(name, known)}")
     options = {} if value.get("options") is None else value["options"]
     if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
-        faults.add(role, f"`options` is {shown(options)}: write an object, argument by argument")
+        faults.add(role, f'`options` is {shown(options)}: write an object, e.g. {{"max_t": 10}}')
     if len(faults) > before:
         return None
     return Part(known[name.lower()], name, options, value.get("points_to_evaluate"))

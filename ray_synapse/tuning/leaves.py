@@ -50,7 +50,7 @@ def filled(
     since Tune merges them in; a list comes back ``whole``, with all that is in it, since Tune
     replaces lists.
     """
-    if not _is_branch(space):
+    if path and not _is_branch(space):
         return value_of(path)
     if isinstance(space, Mapping):
         return {
@@ -89,7 +89,8 @@ def _holds_search(node: Any) -> bool:
 
 
 def _is_grid(node: Any) -> bool:
-    return isinstance(node, Mapping) and set(node) == {"grid_search"}
+    is_grid = isinstance(node, Mapping) and set(node) == {"grid_search"}
+    return is_grid and isinstance(node["grid_search"], (list, tuple))
 
 
 def _leaf(path: Path, node: Any) -> Leaf:
@@ -98,6 +99,8 @@ def _leaf(path: Path, node: Any) -> Leaf:
     if not isinstance(node, sample.Domain):
         return Leaf(path, "constant", node, {"options": [node]})
     if isinstance(node, sample.Categorical):
+        if _holds_search(node.categories):  # a search space within an option
+            return Leaf(path, "other", node)
         return Leaf(path, "choice", node, {"options": list(node.categories)})
     if isinstance(node, (sample.Float, sample.Integer)):
         return _number(path, node)

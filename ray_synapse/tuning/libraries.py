@@ -45,14 +45,14 @@ class Library:
             importlib.import_module(self.module)
         except Exception as error:  # also what a library's own imports raise, of whatever type
             if installed is None:
-                text = f"{where} needs {wanted.name}, which is not installed. {self._advice()}"
-            else:
-                reason = f"{type(error).__name__}: {error}"
-                text = (
-                    f"{where} needs {wanted.name}, and {installed} cannot be imported "
-                    f"({reason}). {self._advice()}"
-                )
-            raise LibraryError(text) from error
+                raise LibraryError(
+                    f"{where} needs {wanted.name}, which is not installed. {self._advice()}"
+                ) from None
+            reason = f"{type(error).__name__}: {error}"
+            raise LibraryError(
+                f"{where} needs {wanted.name}, and {installed} cannot be imported ({reason}). "
+                f"{self._advice()}"
+            ) from error
 
     def _advice(self) -> str:
         return f'Install it: pip install --upgrade "{self.requirement}"{self.note}'

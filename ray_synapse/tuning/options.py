@@ -13,6 +13,7 @@ from ray_synapse.config.faults import Faults, did_you_mean, nearest_first, shown
 from ray_synapse.errors import ConfigError
 from ray_synapse.values import as_number
 
+Limit = tuple[Callable[[Any], bool], str]
 _PLAIN = {
     bool: "true or false",
     int: "a whole number",
@@ -39,6 +40,7 @@ def check_options(
     options: Mapping[str, Any],
     known: Mapping[str, inspect.Parameter],
     elsewhere: Mapping[str, str],
+    limits: Mapping[str, Limit] | None = None,
 ) -> dict[str, Any]:
     """The options in the types that the parameters have.
 
@@ -47,6 +49,7 @@ def check_options(
         options: As they came.
         known: The parameters.
         elsewhere: Options that have their place somewhere else, and where.
+        limits: What the values of some options must be, and how that is said.
 
     Raises:
         ConfigError: With every option that is unknown, misplaced or of a wrong type.
@@ -63,10 +66,11 @@ def check_options(
             faults.add(where, f"there is no option {shown(name)}: {hint}It has {listed}")
         else:
             fits, value = _fit(value, known[name].annotation)
-            if fits:
+            is_right, wanted = (limits or {}).get(name, (lambda value: True, ""))
+            if fits and (value is None or is_right(value)):
                 checked[name] = value
             else:
-                wanted = _said(known[name].annotation)
+                wanted = wanted or _said(known[name].annotation)
                 faults.add(where, f"option `{name}` is {shown(value)}: write {wanted}")
     faults.raise_if_any()
     return checked
@@ -113,7 +117,7 @@ def _fit(value: Any, annotation: Any) -> tuple[bool, Any]:
     if origin is type(None):
         return value is None, value
     if origin not in _PLAIN:
-        is_class = isinstance(origin, type) and origin is not inspect.Parameter.empty
+        is_class = isinstance(origin, type) and origin not in (inspect.Parameter.empty, Any)
         return not is_class or isinstance(value, origin), value
     if origin in (int, float):
         number = as_number(value)

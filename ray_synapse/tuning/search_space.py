@@ -7,7 +7,8 @@ from ray import tune
 from ray.tune.search import sample
 
 from ray_synapse.config.faults import is_json, shown
-from ray_synapse.config.hyperparameters import KINDS, Hyperparameter, parse_hyperparameters
+from ray_synapse.config.hyperparameters import parse_hyperparameters
+from ray_synapse.config.kinds import KINDS, Hyperparameter
 from ray_synapse.errors import ConfigError
 from ray_synapse.tuning.leaves import Leaf, read_space
 from ray_synapse.values import Wire, to_wire
@@ -80,7 +81,12 @@ def describe_param_space(space: Mapping[str, Any]) -> list[dict[str, Wire]]:
         One object for each hyperparameter: ``name``, ``type`` (the name of Tune's function) and
         what that type needs. A constant is a ``choice`` of one; what has no JSON form
         (``sample_from``, a domain of somebody else) has the type ``other`` and its ``text``.
+
+    Raises:
+        ConfigError: If it is no mapping.
     """
+    if not isinstance(space, Mapping):
+        raise ConfigError(f"search space: is {shown(space)}: give a Tune param_space (a dict)")
     return [{"name": each.name, **_json_form(each)} for each in read_space(space)]
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_synapse.config.hyperparameters import KINDS, Hyperparameter, parse_hyperparameters
+from ray_synapse.config.hyperparameters import parse_hyperparameters
+from ray_synapse.config.kinds import KINDS, Hyperparameter
 from ray_synapse.errors import ConfigError
 
 # Anything that may come instead of JSON: nested, of wrong types, NaN, and huge.
@@ -576,7 +577,7 @@ def test_all_faults_of_a_list_come_in_one_error():
             "hyperparameters[0]",
             "hyperparameter 'a'",
             *["hyperparameter 'b'"] * 4,  # min, max, step, and twice
-            "hyperparameter 'c'",
+            *["hyperparameter 'c'"] * 2,  # values, which are empty
             *["hyperparameter 'd'"] * 2,  # base, min
             "hyperparameter 'e'",
             "hyperparameter 'c/x'",

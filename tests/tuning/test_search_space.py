@@ -13,7 +13,7 @@ from ray import tune
 from ray.tune.search import sample
 
 from ray_synapse.config import grids
-from ray_synapse.config.hyperparameters import KINDS
+from ray_synapse.config.kinds import KINDS
 from ray_synapse.errors import ConfigError
 from ray_synapse.tuning.search_space import (
     LOG_BASE,

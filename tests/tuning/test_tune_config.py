@@ -14,7 +14,13 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 from ray.tune.search import BasicVariantGenerator
 
 import ray_synapse
-from ray_synapse import ConfigError, LibraryError, create_param_space, create_tune_config
+from ray_synapse import (
+    ConfigError,
+    LibraryError,
+    create_param_space,
+    create_searcher,
+    create_tune_config,
+)
 from tests.sweeps import QUIET, fit, run_script
 
 LR = {"name": "lr", "type": "loguniform", "min": 1e-4, "max": 1, "base": 10}
@@ -185,6 +191,34 @@ def test_tune_does_not_say_that_a_limit_is_ignored_which_holds(cluster, tmp_path
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize("name", ["random", "optuna"])
+def test_a_searcher_alone_keeps_the_limit_of_its_tune_config(cluster, tmp_path, name):
+    config = {**GOAL, "max_concurrent_trials": 2, "search_alg": name}
+    grid = fit(
+        tune.with_resources(learn, {"cpu": 0.4}),
+        storage=tmp_path,
+        space=create_param_space(SPACE),
+        search_alg=create_searcher(config, SPACE),
+        num_samples=5,
+        **GOAL,
+    )
+    assert (len(grid), grid.num_errors) == (5, 0)
+    assert most_at_once(grid) <= 2
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("name", ["hyperopt", "optuna", "bayesopt"])
+def test_a_metric_that_is_no_number_does_not_end_the_sweep(cluster, tmp_path, name):
+    def sometimes(config):
+        tune.report({"accuracy": None})
+        tune.report({"accuracy": float("nan") if config["lr"] > 0.01 else config["lr"]})
+
+    config = {**GOAL, "num_samples": 4, "seed": 1, "search_alg": name}
+    grid = sweep(sometimes, config, tmp_path)
+    assert (len(grid), grid.num_errors) == (4, 0)
+
+
+@pytest.mark.ray
 def test_a_sweep_is_limited_by_resources_alone_without_max_concurrent_trials(cluster, tmp_path):
     assert most_at_once(sweep(learn, {**GOAL, "num_samples": 5}, tmp_path)) > 2
 
@@ -221,16 +255,22 @@ def test_a_sweep_by_population_based_training_changes_configs(
     cluster, tmp_path, name, field, type_
 ):
     changed = {"name": "lr", "type": type_, "min": 1e-4, "max": 1}
-    if type_ == "loguniform":
-        changed["base"] = 10
     options = {"time_attr": "training_iteration", "perturbation_interval": 1, field: [changed]}
+    if name == "pbt":
+        changed["base"] = 10
+        options[field] += [WIDTH, {"name": "kind", "type": "choice", "options": ["a", "b", "c"]}]
+        options |= {"quantile_fraction": 0.5, "resample_probability": 0}
     config = {**GOAL, "num_samples": 4, "scheduler": {"name": name, "options": options}}
     try:
         grid = sweep(learn, config, tmp_path)
     except LibraryError as error:
         pytest.skip(str(error))  # pb2 of older Rays needs GPy
     assert (len(grid), grid.num_errors) == (4, 0)
-    assert all(result.metrics["training_iteration"] == 3 for result in grid)
+    for result in grid:
+        assert result.metrics["training_iteration"] == 3
+        assert result.config["net"]["width"] in range(8, 65, 8)
+        assert 1e-4 <= result.config["lr"] <= 1
+        assert result.config.get("kind") in ("a", "b", "c", None)
 
 
 @pytest.mark.ray

@@ -8,8 +8,6 @@ from typing import Any
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
     FIFOScheduler,
-    PopulationBasedTrainingReplay,
-    ResourceChangingScheduler,
     pb2,
 )
 
@@ -19,9 +17,9 @@ from ray_synapse.console import say
 from ray_synapse.errors import ConfigError
 from ray_synapse.tuning.leaves import Leaf, read_space
 from ray_synapse.tuning.libraries import Library
-from ray_synapse.tuning.options import build, check_options, parameters_of
+from ray_synapse.tuning.options import Limit, build, check_options, parameters_of
 from ray_synapse.tuning.schedulers import pausing
-from ray_synapse.tuning.schedulers.mutations import as_bounds, as_mutations
+from ray_synapse.tuning.schedulers.mutations import EXAMPLE, KeepsBounds, as_bounds, as_mutations
 from ray_synapse.tuning.search_space import as_param_space
 from ray_synapse.values import as_number, is_finite
 
@@ -33,8 +31,24 @@ CLASSES: dict[str, Callable[[], Any]] = {
     "median": lambda: pausing.MedianStoppingRule,
     "pbt": lambda: pausing.PopulationBasedTraining,
     "pb2": lambda: pausing.PB2,
-    "pbt_replay": lambda: PopulationBasedTrainingReplay,
-    "resource_changing": lambda: ResourceChangingScheduler,
+    "pbt_replay": lambda: pausing.PopulationBasedTrainingReplay,
+    "resource_changing": lambda: pausing.ResourceChangingScheduler,
+}
+# Of options that Ray takes as they are, or refuses without their names.
+LIMITS: dict[str, Limit] = {
+    "max_t": (lambda value: value >= 1, "a whole number, at least 1"),
+    "grace_period": (lambda value: value > 0, "a number over 0"),
+    "reduction_factor": (lambda value: value > 1, "a number over 1"),
+    "brackets": (lambda value: 1 <= value <= 100, "a whole number from 1 to 100"),
+    "min_samples_required": (lambda value: value >= 1, "a whole number, at least 1"),
+    "perturbation_interval": (lambda value: value > 0, "a number over 0"),
+    "burn_in_period": (lambda value: value >= 0, "a number, at least 0"),
+    "quantile_fraction": (lambda value: 0 <= value <= 0.5, "a number from 0 to 0.5"),
+    "resample_probability": (lambda value: 0 <= value <= 1, "a number from 0 to 1"),
+    "perturbation_factors": (
+        lambda value: len(value) == 2 and all(is_finite(each) for each in value),
+        "a list of two numbers, e.g. [1.2, 0.8]",
+    ),
 }
 LENGTHS = ("epochs", "max_epochs", "num_epochs", "iterations", "training_iteration")
 
@@ -79,7 +93,7 @@ def _created(part: Part, sweep: Sweep, space: Mapping[str, Any]) -> Any:
     }
     known = parameters_of(constructor, without=tuple(elsewhere))
     given = _converted(where, part, sweep, space)
-    options = check_options(where, given, known, elsewhere)
+    options = check_options(where, given, known, elsewhere, LIMITS)
     if part.kind in ("hyperband", "bohb", "asha"):
         options = _with_max_t(where, part.kind, options, known, space)
     return build(where, constructor, options)
@@ -95,9 +109,14 @@ def _converted(where: str, part: Part, sweep: Sweep, space: Mapping[str, Any]) -
     """The options, those in JSON of ours made into what Ray takes."""
     options = dict(part.options)
     if part.kind == "pbt":
-        _change(options, "hyperparam_mutations", where, lambda value: as_mutations(value, space))
+        given = options.get("hyperparam_mutations")
+        explore = options.get("custom_explore_fn")
+        if explore is None or given is not None:
+            _change(options, "hyperparam_mutations", where, lambda each: as_mutations(each, space))
+        if isinstance(given, (list, tuple)) and (explore is None or callable(explore)):
+            options["custom_explore_fn"] = KeepsBounds(given, explore)
     if part.kind == "pb2":
-        _change(options, "hyperparam_bounds", where, lambda value: as_bounds(value, space))
+        _change(options, "hyperparam_bounds", where, lambda each: as_bounds(each, space))
     base = options.get("base_scheduler")
     if part.kind == "resource_changing" and isinstance(base, (str, Mapping)):
         inner = parse_sweep({"scheduler": base, "search_alg": sweep.search_alg.name}).scheduler
@@ -106,11 +125,15 @@ def _converted(where: str, part: Part, sweep: Sweep, space: Mapping[str, Any]) -
 
 
 def _change(options: dict[str, Any], name: str, where: str, change: Callable[[Any], Any]) -> None:
-    if name in options:
-        try:
-            options[name] = change(options[name])
-        except ConfigError as error:
-            raise ConfigError(*(f"{where}, `{name}`: {each}" for each in error.faults)) from error
+    if options.get(name) is None:
+        raise ConfigError(
+            f"{where}: it needs the option {name}: the list of hyperparameters that it may change "
+            f"while trials run, e.g. {EXAMPLE}"
+        )
+    try:
+        options[name] = change(options[name])
+    except ConfigError as error:
+        raise ConfigError(*(f"{where}, `{name}`: {each}" for each in error.faults)) from error
 
 
 def _with_max_t(

@@ -1,31 +1,59 @@
 """What pbt and pb2 may change while trials run, from the JSON of search spaces."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ray_synapse.config.faults import did_you_mean, shown
 from ray_synapse.console import say
 from ray_synapse.errors import ConfigError
-from ray_synapse.tuning.leaves import Leaf, read_space
+from ray_synapse.tuning.leaves import Leaf, filled, read_space
 from ray_synapse.tuning.search_space import as_param_space
+from ray_synapse.tuning.searchers.codec import Codec
+
+EXAMPLE = '[{"name": "lr", "type": "uniform", "min": 0.001, "max": 0.1}]'
 
 
 def as_mutations(value: Any, space: Mapping[str, Any]) -> Any:
-    """``hyperparam_mutations`` of pbt: a list of hyperparameters as Tune's domains.
+    """``hyperparam_mutations`` of pbt: a list of hyperparameters in Ray's form.
+
+    A choice becomes the list of its options: Ray only steps to the next one in a list, and
+    multiplies anything else.
 
     Raises:
         ConfigError: If the list is wrong, or has what pbt cannot change.
     """
+    mutations = _read(value, space)
     if isinstance(value, Mapping):
-        return value  # Ray's own form, which only Python code can give
-    mutations = as_param_space(value)
-    for leaf in read_space(mutations):
+        return value
+    leaves = {leaf.path: leaf for leaf in read_space(mutations)}
+    for leaf in leaves.values():
         if leaf.type == "grid_search":
             raise ConfigError(
                 f"hyperparameter '{leaf.name}': pbt cannot change a grid_search: write a choice "
                 "with the same options"
             )
-    _tell_of_others(mutations, space)
-    return mutations
+    return filled(
+        mutations,
+        lambda path: leaves[path].fields.get("options", leaves[path].domain),
+    )
+
+
+class KeepsBounds:
+    """An explore function of pbt that keeps what it multiplies within bounds and on grids.
+
+    Args:
+        mutations: The JSON list of hyperparameters that pbt changes.
+        then: An explore function of the caller, which has the last word.
+    """
+
+    def __init__(self, mutations: Any, then: Callable[[Any], Any] | None = None) -> None:
+        self._codec = Codec(as_param_space(mutations))
+        self._then = then
+
+    def __call__(self, config: dict[str, Any]) -> Any:
+        """The config of a trial that goes on."""
+        self._codec.mend(config)
+        return config if self._then is None else self._then(config)
 
 
 def as_bounds(value: Any, space: Mapping[str, Any]) -> Any:
@@ -34,9 +62,9 @@ def as_bounds(value: Any, space: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: If the list is wrong, or has what pb2 does not search as it is meant.
     """
+    domains = _read(value, space)
     if isinstance(value, Mapping):
         return value
-    domains = as_param_space(value)
     faults = [
         f"hyperparameter '{leaf.name}': pb2 searches between two bounds, evenly: write the type "
         f"uniform instead of {leaf.type}"
@@ -45,19 +73,36 @@ def as_bounds(value: Any, space: Mapping[str, Any]) -> Any:
     ]
     if faults:
         raise ConfigError(*faults)
-    _tell_of_others(domains, space)
     return _bounds(domains)
+
+
+def _read(value: Any, space: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The hyperparameters; a name that the search space does not have is told: Ray takes it."""
+    if not isinstance(value, (Mapping, list, tuple)):
+        raise ConfigError(f"it is {shown(value)}: write a list of hyperparameters, e.g. {EXAMPLE}")
+    changed = as_param_space(value)
+    known = {leaf.path: leaf.name for leaf in read_space(space)}
+    for leaf in read_space(changed):
+        if leaf.type == "constant" and not _is_native(leaf):
+            raise ConfigError(
+                f"'{leaf.name}' is {shown(leaf.domain)}: write a list of hyperparameters, "
+                f"e.g. {EXAMPLE}"
+            )
+        if leaf.path not in known:
+            hint = did_you_mean(leaf.name, known.values())
+            say(
+                f"'{leaf.name}' is changed while trials run, but the search space does not have "
+                f"it: {hint}"
+            )
+    return changed
+
+
+def _is_native(leaf: Leaf) -> bool:
+    """Whether Ray takes it beside its domains: lists of options, pairs of bounds, functions."""
+    return isinstance(leaf.domain, (list, tuple)) or callable(leaf.domain)
 
 
 def _bounds(node: Any) -> Any:
     if isinstance(node, Mapping):
         return {key: _bounds(each) for key, each in node.items()}
     return [node.lower, node.upper]
-
-
-def _tell_of_others(changed: Mapping[str, Any], space: Mapping[str, Any]) -> None:
-    """Ray takes a misspelt name as a hyperparameter of its own."""
-    known = {leaf.path for leaf in read_space(space)}
-    others: list[Leaf] = [leaf for leaf in read_space(changed) if leaf.path not in known]
-    for leaf in others:
-        say(f"'{leaf.name}' is changed while trials run, but is not in the search space")

@@ -55,3 +55,17 @@ class PopulationBasedTraining(TellsOfRestarts, schedulers.PopulationBasedTrainin
 
 class PB2(TellsOfRestarts, pb2.PB2):  # type: ignore[misc]
     """Ray's scheduler, which says when a trial starts over."""
+
+
+class PopulationBasedTrainingReplay(
+    TellsOfRestarts,
+    schedulers.PopulationBasedTrainingReplay,  # type: ignore[misc]
+):
+    """Ray's scheduler, which says when a trial starts over."""
+
+
+class ResourceChangingScheduler(
+    TellsOfRestarts,
+    schedulers.ResourceChangingScheduler,  # type: ignore[misc]
+):
+    """Ray's scheduler, which says when a trial starts over (for its new resources)."""

@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import basic_variant
 
 from ray_synapse.config.grids import grid_value
-from ray_synapse.config.hyperparameters import KINDS
+from ray_synapse.config.kinds import KINDS
 from ray_synapse.tuning.leaves import Leaf, Path, filled, read_space
 
 _IGNORED = "`max_concurrent_trials` will be ignored"  # as Tune says, and not true of this searcher

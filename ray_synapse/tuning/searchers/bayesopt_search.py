@@ -9,7 +9,8 @@ from ray.tune.search import Searcher, sample
 
 from ray_synapse.tuning.leaves import Leaf, read_space
 from ray_synapse.tuning.searchers import bayes_model
-from ray_synapse.tuning.searchers.bayes_model import Axis, Observation
+from ray_synapse.tuning.searchers.bayes_axes import Axis
+from ray_synapse.tuning.searchers.bayes_model import Observation
 from ray_synapse.tuning.searchers.exact import ExactSearch
 
 
@@ -27,8 +28,6 @@ class BayesModelSearch(Searcher):  # type: ignore[misc]  # Ray has no full hints
         super().__init__(metric=metric, mode=mode)
         self._metric: str | None = metric
         self._mode: str | None = mode
-        if random_search_steps < 1:
-            raise ValueError(f"`random_search_steps` is {random_search_steps}: at least 1")
         self._first = list(points_to_evaluate or [])
         self._random_search_steps = random_search_steps
         self._random = np.random.RandomState(seed)

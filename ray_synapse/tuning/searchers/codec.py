@@ -15,7 +15,7 @@ from ray import cloudpickle, tune
 
 from ray_synapse.config.faults import is_json
 from ray_synapse.config.grids import first_and_last, grid_value
-from ray_synapse.config.hyperparameters import KINDS
+from ray_synapse.config.kinds import KINDS
 from ray_synapse.tuning.leaves import Leaf, Path, filled, read_space
 from ray_synapse.values import as_number
 
@@ -75,6 +75,11 @@ class Seen:
             return round(value / self.leaf.fields["q"])
         return value
 
+    def nearest(self, number: Any) -> Any:
+        """The value next to any number; not for options."""
+        in_steps = "q" in self.leaf.fields and self.leaf.type != "qrandn"
+        return self.decode(number / self.leaf.fields["q"] if in_steps else number)
+
     def decode(self, value: Any) -> Any:
         """Our value for what the searcher suggests, in Python's types and within the bounds."""
         kind = SEEN_AS[self.leaf.type]
@@ -131,6 +136,15 @@ class Codec:
         config = filled(self._space, values.__getitem__)
         assert isinstance(config, dict)
         return config
+
+    def mend(self, config: dict[str, Any]) -> None:
+        """Put what a config has of these hyperparameters on its grid and within its bounds."""
+        for (*parents, key), each in self._seen.items():
+            branch: Any = config
+            for parent in parents:
+                branch = branch.get(parent, {}) if isinstance(branch, Mapping) else {}
+            if key in branch and each.leaf.type != "choice":
+                branch[key] = each.nearest(branch[key])
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Searchers save themselves with pickle, which cannot carry functions among the options.

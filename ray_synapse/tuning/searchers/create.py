@@ -9,7 +9,7 @@ from ray_synapse.config.sweep import MAX_SEED, Part, Sweep, parse_sweep
 from ray_synapse.console import say
 from ray_synapse.errors import ConfigError
 from ray_synapse.tuning.leaves import read_space
-from ray_synapse.tuning.options import build, check_options, parameters_of
+from ray_synapse.tuning.options import Limit, build, check_options, parameters_of
 from ray_synapse.tuning.search_space import as_param_space
 from ray_synapse.tuning.searchers.basic import (
     BasicVariantGenerator,
@@ -20,6 +20,14 @@ from ray_synapse.tuning.searchers.codec import SEEN_AS, Codec
 from ray_synapse.tuning.searchers.points import Point, check_points
 from ray_synapse.tuning.searchers.table import RULES, Rule
 
+# Of options that the libraries take as they are, and that then lead to nothing.
+LIMITS: dict[str, Limit] = {
+    "n_initial_points": (lambda value: value >= 1, "a whole number, at least 1"),
+    "random_search_steps": (lambda value: value >= 1, "a whole number, at least 1"),
+    "gamma": (lambda value: 0 < value < 1, "a number between 0 and 1"),
+    "budget": (lambda value: value >= 1, "a whole number, at least 1"),
+    "parallel_num": (lambda value: value >= 1, "a whole number, at least 1"),
+}
 _SPACE_ARGUMENTS = ("space", "dim_dict", "ax_client")
 
 
@@ -74,11 +82,12 @@ def _checked(where: str, rule: Rule, part: Part, space: Mapping[str, Any]) -> li
     leaves = [leaf for leaf in read_space(space) if leaf.is_searched]
     for leaf in leaves:
         if leaf.type not in rule.types:
-            more = " Only basicvariantgenerator takes it." if leaf.type == "grid_search" else ""
+            others = [name for name, other in RULES.items() if leaf.type in other.types]
             faults.add(
                 where,
                 f"does not take hyperparameter '{leaf.name}' of type {_said(leaf.type)}: it takes "
-                f"{', '.join(rule.types)}.{more}",
+                f"{', '.join(rule.types)}; {' and '.join((*others, 'basicvariantgenerator'))} "
+                f"{'take' if others else 'takes'} {_said(leaf.type)}",
             )
     if part.points and not rule.takes_points:
         faults.add(where, "does not take `points_to_evaluate`: leave them out")
@@ -107,7 +116,7 @@ def _said(type_: str) -> str:
 
 def _basic(where: str, sweep: Sweep, points: list[Any]) -> Any:
     known = parameters_of(BasicVariantGenerator)
-    options = _options(where, sweep, dict(known), "random_state")
+    options, _ = _options(where, sweep, dict(known), "random_state")
     keep_tune_from_denying_the_limit()
     limit = {"max_concurrent": sweep.max_concurrent_trials or 0}  # Tune holds it for others only
     return build(where, BasicVariantGenerator, {"points_to_evaluate": points, **limit, **options})
@@ -118,20 +127,20 @@ def _advanced(
 ) -> Any:
     ours = _imported(f"{__package__}.{rule.made_by}")
     known = parameters_of(ours, *([_imported(rule.more)] if rule.more else []))
-    options = _options(where, sweep, known, rule.seed)
+    options, seed = _options(where, sweep, known, rule.seed)
     options = {**rule.defaults, **_from_sweep(sweep, known), **options}
     codec = Codec(space)
     encoded = [codec.encode(point) for point in points]
     arguments = {"points_to_evaluate": encoded} if encoded else {}
     searcher = build(where, ours, {**options, **arguments, **_metric_and_mode(sweep)})
-    searcher.prepare(codec, encoded, sweep.seed)
+    searcher.prepare(codec, encoded, seed=seed, limit=sweep.max_concurrent_trials)
     return searcher
 
 
 def _options(
     where: str, sweep: Sweep, known: dict[str, Any], seed_argument: str | None
-) -> dict[str, Any]:
-    """The options of the part, checked; with the seed under the name that the searcher has."""
+) -> tuple[dict[str, Any], int | None]:
+    """The options, checked, with the seed under the name that the searcher has for it; the seed."""
     given = dict(sweep.search_alg.options)
     seed = _seed(where, sweep, given, seed_argument)
     elsewhere = {
@@ -142,16 +151,16 @@ def _options(
         **dict.fromkeys(_SPACE_ARGUMENTS, "the search space comes from the hyperparameters"),
     }
     known = {name: each for name, each in known.items() if name not in elsewhere}
-    checked = check_options(where, given, known, elsewhere)
+    checked = check_options(where, given, known, elsewhere, LIMITS)
     if seed is not None and seed_argument is not None:
         checked[seed_argument] = seed
-    return checked
+    return checked, seed
 
 
 def _seed(where: str, sweep: Sweep, given: dict[str, Any], argument: str | None) -> int | None:
     """The one seed that there may be: of tune_config, or of the options by either name."""
     found = {} if sweep.seed is None else {"`seed` in tune_config": sweep.seed}
-    for name in ("seed", argument) if argument is not None else ():
+    for name in ("seed", argument or "seed"):
         if given.get(name) is not None and not hasattr(given[name], "random"):  # a generator
             found[f"`{name}` in its options"] = given.pop(name)
     for place, value in found.items():
@@ -171,8 +180,6 @@ def _from_sweep(sweep: Sweep, known: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if "budget" in known and sweep.num_samples > 0:
         values["budget"] = sweep.num_samples
-    if "optimizer_kwargs" in known and sweep.num_samples > 0:
-        values["optimizer_kwargs"] = {"budget": sweep.num_samples}
     if "parallel_num" in known and sweep.max_concurrent_trials:
         values["parallel_num"] = sweep.max_concurrent_trials
     return values

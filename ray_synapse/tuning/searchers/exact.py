@@ -23,16 +23,27 @@ class ExactSearch(Searcher):  # type: ignore[misc]  # Ray has no full hints
     _made_for: Codec | None = None
     _points: list[dict[str, Any]] = []  # noqa: RUF012  # replaced as a whole, never changed
     _given_seed: int | None = None
+    _limit: int | None = None
+    _live: frozenset[str] = frozenset()
 
-    def prepare(self, codec: Codec, points: Sequence[dict[str, Any]], seed: int | None) -> None:
+    def prepare(
+        self,
+        codec: Codec,
+        points: Sequence[dict[str, Any]],
+        *,
+        seed: int | None = None,
+        limit: int | None = None,
+    ) -> None:
         """Give the searcher what Ray's constructors have no arguments for.
 
         Args:
             codec: Of the search space that it was made for.
             points: The points that it got as ``points_to_evaluate``, as it sees them.
             seed: For those that cannot be given one otherwise.
+            limit: How many trials may be there at once; paused ones count, as in Tune.
         """
         self._made_for, self._points, self._given_seed = codec, list(points), seed
+        self._limit = limit
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
@@ -54,12 +65,20 @@ class ExactSearch(Searcher):  # type: ignore[misc]  # Ray has no full hints
 
     def suggest(self, trial_id: str) -> Any:
         """The next config; None for "not now", ``Searcher.FINISHED`` at the end."""
+        if self._limit is not None and len(self._live) >= self._limit:
+            return None
         suggestion = super().suggest(trial_id)
         if not isinstance(suggestion, Mapping) or self._codec is None:
             return suggestion
+        self._live |= {trial_id}
         if self._points and _is_close(suggestion, self._points[0]):
             suggestion, *self._points = self._points  # some searchers round what they are given
         return self._codec.decode(suggestion)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Note a result on the way; without a number there is nothing to note."""
+        if is_finite(result.get(self.metric)):
+            super().on_trial_result(trial_id, result)
 
     def on_failed(self, trial_id: str) -> None:
         """Tell the library of a trial without a result, where Ray's searcher leaves it waiting."""
@@ -68,6 +87,7 @@ class ExactSearch(Searcher):  # type: ignore[misc]  # Ray has no full hints
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Note how a trial ended."""
+        self._live -= {trial_id}
         if error or not (result and is_finite(result.get(self.metric))):
             result, error = None, True
             self.on_failed(trial_id)

@@ -1,5 +1,6 @@
 """Gradient-free optimization by nevergrad."""
 
+import sys
 from typing import Any
 
 from ray.tune.search import nevergrad
@@ -8,25 +9,28 @@ from ray_synapse.config.faults import shown
 from ray_synapse.errors import ConfigError
 from ray_synapse.tuning.searchers.exact import ExactSearch
 
-DEFAULT_BUDGET = 100  # trials: NGOpt chooses its method by their number, which may be exceeded
+EXAMPLES = "e.g. OnePlusOne, CMA, PSO, TwoPointsDE"
 
 
 class NevergradSearch(ExactSearch, nevergrad.NevergradSearch):  # type: ignore[misc]
-    """Ray's searcher, on the exact search space; the optimizer may be a name from its registry."""
+    """Ray's searcher, on the exact search space; the optimizer is a name from its registry."""
 
     def __init__(
         self,
-        optimizer: Any = "NGOpt",
+        optimizer: Any = "OnePlusOne",
         optimizer_kwargs: dict[str, Any] | None = None,
         **arguments: Any,
     ) -> None:
-        optimizer_kwargs = {"budget": DEFAULT_BUDGET, **(optimizer_kwargs or {})}
         super().__init__(_registered(optimizer), optimizer_kwargs, **arguments)
 
     def after_setup(self) -> None:
         """Seed the optimizer, which has its random state in its search space."""
         if self._given_seed is not None:
             self._nevergrad_opt.parametrization.random_state.seed(self._given_seed)
+
+    def on_failed(self, trial_id: str) -> None:
+        """Tell of it as very bad: some optimizers go on only when they know of each trial."""
+        self._nevergrad_opt.tell(self._live_trial_mapping[trial_id], sys.float_info.max)
 
 
 def _registered(optimizer: Any) -> Any:
@@ -37,6 +41,12 @@ def _registered(optimizer: Any) -> Any:
     if optimizer not in optimizers.registry:
         raise ConfigError(
             f"search_alg nevergrad: there is no `optimizer` {shown(optimizer)}: write a name from "
-            "nevergrad's registry, e.g. NGOpt, CMA, PSO, OnePlusOne"
+            f"nevergrad's registry, {EXAMPLES}"
         )
-    return optimizers.registry[optimizer]
+    found = optimizers.registry[optimizer]
+    if optimizer.startswith("NG") or found.recast or found.no_parallelization:
+        raise ConfigError(
+            f"search_alg nevergrad: `optimizer` {shown(optimizer)} can wait for the result of one "
+            f"trial before it suggests another, and Tune would wait with it: write {EXAMPLES}"
+        )
+    return found

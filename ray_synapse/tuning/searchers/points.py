@@ -6,7 +6,8 @@ from typing import Any
 
 from ray_synapse.config.faults import Faults, did_you_mean, shown
 from ray_synapse.config.grids import divides, grid_value
-from ray_synapse.config.hyperparameters import KINDS
+from ray_synapse.config.kinds import KINDS
+from ray_synapse.errors import ConfigError
 from ray_synapse.tuning.leaves import Leaf, Path, read_space
 from ray_synapse.tuning.searchers.codec import index_of
 from ray_synapse.values import as_number, is_finite
@@ -34,6 +35,8 @@ def check_points(points: Any, space: Mapping[str, Any], *, partial: bool) -> lis
         faults.add("points_to_evaluate", f"is {shown(points)}: write a list of objects")
         faults.raise_if_any()
     leaves = {leaf.name: leaf for leaf in read_space(space)}
+    if len(leaves) < len(read_space(space)):
+        raise ConfigError("points_to_evaluate: two hyperparameters have the same name: rename one")
     checked = [
         _check(point, f"points_to_evaluate[{index}]", leaves, partial, faults)
         for index, point in enumerate(points)

@@ -22,6 +22,8 @@ class ZOOptSearch(ExactSearch, zoopt.ZOOptSearch):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> Any:
         """The next config, or None for "not now"."""
+        if self._points:
+            self.optimizer._best_solution = None  # once it has one, it drops the points left
         suggestion = super().suggest(trial_id)
         if suggestion is None and not self._live_trial_mapping and not self.optimizer.semaphore:
             # It waits for the last trial of its first round, which was already there: one at a time

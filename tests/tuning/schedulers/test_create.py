@@ -1,7 +1,7 @@
 """Schedulers from JSON, without a cluster."""
 
 import pytest
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune import schedulers
 
 from ray_synapse import ConfigError, LibraryError, create_scheduler
@@ -95,6 +95,13 @@ def test_an_unknown_option_lists_the_valid_ones_with_their_defaults():
         ("asha", {"time_attr": 1}, "option `time_attr` is 1: write a text"),
         ("asha", {"reduction_factor": "4"}, 'option `reduction_factor` is "4": write a number'),
         ("median", {"hard_stop": 1}, "option `hard_stop` is 1: write true or false"),
+        ("asha", {"max_t": 0}, "option `max_t` is 0: write a whole number, at least 1"),
+        ("hyperband", {"max_t": 9, "reduction_factor": 1}, "is 1: write a number over 1"),
+        ("asha", {"brackets": 10**9}, "write a whole number from 1 to 100"),
+        ("pbt", {"hyperparam_mutations": [LR], "quantile_fraction": 0.9}, "from 0 to 0.5"),
+        ("pbt", {"hyperparam_mutations": [LR], "perturbation_factors": [1]}, "two numbers"),
+        ("pbt", {"hyperparam_mutations": [LR], "custom_explore_fn": "f"}, "`custom_explore_fn`"),
+        ("resource_changing", {"base_scheduler": 5}, "option `base_scheduler` is 5"),
         ("asha", {"max_t": float("nan")}, "option `max_t` is nan: write a whole number"),
     ],
 )
@@ -111,7 +118,6 @@ def test_all_wrong_options_come_in_one_error():
     ("name", "options", "said"),
     [
         ("asha", {"max_t": 1, "grace_period": 5}, "grace_period must be <= max_t!"),
-        ("pbt", {}, "hyperparam_mutations"),
         ("pbt_replay", {}, "it needs the option policy_file"),
     ],
 )
@@ -171,7 +177,46 @@ def test_pbt_mutates_what_the_same_json_says_as_the_search_space():
     options = [LR, {"name": "m/opt", "type": "choice", "options": ["a", "b"]}]
     mutations = created("pbt", options, hyperparam_mutations=options)._hyperparam_mutations
     assert (mutations["lr"].lower, mutations["lr"].upper) == (1e-4, 1)
-    assert mutations["m"]["opt"].categories == ["a", "b"]
+    assert mutations["m"]["opt"] == ["a", "b"]  # a list: Ray multiplies all else
+
+
+def test_pbt_stays_within_bounds_and_on_grids():
+    mutations = [
+        {"name": "a", "type": "uniform", "min": 0.9, "max": 1},
+        {"name": "m/q", "type": "qrandint", "min": 16, "max": 64, "q": 16},
+        {"name": "n", "type": "randint", "min": 1, "max": 4},
+        {"name": "f", "type": "quniform", "min": 0, "max": 0.3, "q": 0.1},
+        {"name": "o", "type": "choice", "options": ["x", "y"]},
+    ]
+    explore = created("pbt", mutations, hyperparam_mutations=mutations)._custom_explore_fn
+    explore = cloudpickle.loads(cloudpickle.dumps(explore))
+    config = {"a": 1.2, "m": {"q": 76.8, "other": 77}, "n": 4, "f": 0.24, "o": "x", "p": 9.9}
+    assert explore(config) == {
+        "a": 1.0,
+        "m": {"q": 64, "other": 77},
+        "n": 3,
+        "f": 0.2,
+        "o": "x",
+        "p": 9.9,
+    }
+
+
+def test_an_explore_function_of_the_caller_has_the_last_word():
+    scheduler = created("pbt", hyperparam_mutations=[LR], custom_explore_fn=lambda each: {"lr": 5})
+    assert scheduler._custom_explore_fn({"lr": 0.1}) == {"lr": 5}
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("pbt", "hyperparam_mutations"), ("pb2", "hyperparam_bounds")]
+)
+def test_population_based_training_without_what_it_may_change_says_what_to_write(name, option):
+    pytest.importorskip("sklearn")
+    try:
+        text = fault(name)
+    except LibraryError as error:  # older Rays need GPy for pb2
+        pytest.skip(str(error))
+    assert f"it needs the option {option}: the list of hyperparameters" in text
+    assert '[{"name": "lr", "type": "uniform"' in text
 
 
 def test_pbt_takes_rays_own_form_too():
@@ -184,7 +229,8 @@ def test_pbt_takes_rays_own_form_too():
     [
         ([{"name": "lr", "type": "unifrom"}], "did you mean 'uniform'"),
         ([{"name": "lr", "type": "grid_search", "options": [1, 2]}], "write a choice"),
-        ("lr", "write the JSON list of hyperparameters"),
+        ("lr", 'it is "lr": write a list of hyperparameters, e.g. [{"name": "lr"'),
+        ({"lr": {"type": "uniform", "min": 0}}, "'lr/type' is \"uniform\": write a list of"),
     ],
 )
 def test_a_wrong_mutation_is_an_error_that_names_its_place(mutations, said):
@@ -195,9 +241,7 @@ def test_a_wrong_mutation_is_an_error_that_names_its_place(mutations, said):
 
 def test_a_mutation_outside_of_the_search_space_is_told(capsys):
     created("pbt", hyperparam_mutations=[{**LR, "name": "lrr"}])
-    assert "'lrr' is changed while trials run, but is not in the search space" in (
-        capsys.readouterr().err
-    )
+    assert "the search space does not have it: did you mean 'lr'?" in capsys.readouterr().err
 
 
 def test_pb2_takes_uniform_hyperparameters_as_its_bounds():

@@ -90,11 +90,25 @@ def test_each_type_is_searched_as_it_is_meant_or_refused(name, kind):
         assert type(config["a"]).__module__ == "builtins"
 
 
+def test_all_points_come_first_one_after_the_other(name):
+    points = [{"net/x": 0.1}, {"net/x": 0.25}, {"net/x": -0.5}]
+    configs = driven(name, [X], points, trials=5)
+    assert [config["net"]["x"] for config in configs[:3]] == [0.1, 0.25, -0.5]
+
+
 def test_the_same_seed_gives_the_same_first_suggestions(name):
     space = [X, {"name": "y", "type": "uniform", "min": 0, "max": 1}]
     first, again = driven(name, space, trials=3), driven(name, space, trials=3)
     assert first == again
     assert len({config["y"] for config in first}) > 1
+
+
+@pytest.mark.parametrize("optimizer", ["NGOpt", "Cobyla", "OnePlusOn"])
+def test_an_optimizer_that_would_make_tune_wait_or_is_none_is_refused(optimizer):
+    pytest.importorskip("nevergrad")
+    search_alg = {"name": "nevergrad", "options": {"optimizer": optimizer}}
+    with pytest.raises(ConfigError, match=f'`optimizer` "{optimizer}"'):
+        create_searcher({**GOAL, "search_alg": search_alg}, [X])
 
 
 @pytest.mark.ray
