@@ -46,6 +46,8 @@ OWNERS = {
     "httpx": ("backend.http",),
     "rich": ("console", "views"),
     "pyarrow": ("results.checkpoints",),
+    "bayes_opt": ("tuning.searchers.bayes_axes", "tuning.searchers.bayes_model"),
+    **{name: (f"tuning.searchers.{name}_search",) for name in ("optuna", "nevergrad", "zoopt")},
 }
 ENVIRONMENT = ("environ", "environb", "getenv", "getenvb", "putenv")
 

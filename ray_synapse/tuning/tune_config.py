@@ -43,6 +43,7 @@ def create_tune_config(tune_config: Any, space: Any) -> tune.TuneConfig:
     scheduler = _noted(faults, lambda: scheduler_for(sweep, param_space))
     faults.raise_if_any()
     _tell_number_of_trials(sweep, param_space)
+    _tell_points_left_out(sweep)
     return tune.TuneConfig(
         metric=sweep.metric,
         mode=sweep.mode,
@@ -75,3 +76,13 @@ def _tell_number_of_trials(sweep: Sweep, space: Mapping[str, Any]) -> None:
     total = f"{sweep.num_samples} samples of a grid of {size} are {sweep.num_samples * size} trials"
     points = " (fewer, where points_to_evaluate set them)" if sweep.search_alg.points else ""
     say(f"{total}{points}; num_samples=1 runs each combination once")
+
+
+def _tell_points_left_out(sweep: Sweep) -> None:
+    points = sweep.search_alg.points
+    number = len(points) if isinstance(points, (list, tuple)) else 1
+    if 0 < sweep.num_samples < number:
+        say(
+            f"there are {number} points_to_evaluate, and num_samples is {sweep.num_samples}: raise "
+            "it, so that all of them run"
+        )

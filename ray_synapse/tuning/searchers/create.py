@@ -6,7 +6,6 @@ from typing import Any
 
 from ray_synapse.config.faults import Faults, shown
 from ray_synapse.config.sweep import MAX_SEED, Part, Sweep, parse_sweep
-from ray_synapse.console import say
 from ray_synapse.errors import ConfigError
 from ray_synapse.tuning.leaves import read_space
 from ray_synapse.tuning.options import Limit, build, check_options, parameters_of
@@ -61,19 +60,11 @@ def searcher_for(sweep: Sweep, space: Mapping[str, Any]) -> Any:
     where = f"search_alg {shown(part.name)}"
     if part.kind == "basic":
         points = check_points(part.points, space, partial=True)
-        nested = [nested_point(point, space) for point in points]
-        searcher: Any = _basic(where, sweep, nested)
-    else:
-        rule = RULES[part.kind]
-        points = _checked(where, rule, part, space)
-        _check_libraries(where, rule, space)
-        searcher = _advanced(where, rule, sweep, space, points)
-    if 0 < sweep.num_samples < len(points):
-        say(
-            f"there are {len(points)} points_to_evaluate, and num_samples is {sweep.num_samples}: "
-            "raise it, so that all of them run"
-        )
-    return searcher
+        return _basic(where, sweep, [nested_point(point, space) for point in points])
+    rule = RULES[part.kind]
+    points = _checked(where, rule, part, space)
+    _check_libraries(where, rule, space)
+    return _advanced(where, rule, sweep, space, points)
 
 
 def _checked(where: str, rule: Rule, part: Part, space: Mapping[str, Any]) -> list[Point]:
@@ -89,8 +80,6 @@ def _checked(where: str, rule: Rule, part: Part, space: Mapping[str, Any]) -> li
                 f"{', '.join(rule.types)}; {' and '.join((*others, 'basicvariantgenerator'))} "
                 f"{'take' if others else 'takes'} {_said(leaf.type)}",
             )
-    if part.points and not rule.takes_points:
-        faults.add(where, "does not take `points_to_evaluate`: leave them out")
     try:
         points = check_points(part.points, space, partial=False)
     except ConfigError as error:

@@ -18,7 +18,6 @@ class Rule:
         library: The library that it needs.
         sees: The plain domains that it searches as they are meant (the values of ``SEEN_AS``).
         seed: Its own argument for the seed; None if it has none.
-        takes_points: Whether it takes ``points_to_evaluate``.
         libraries: A newer library that some of the domains need.
         more: Where else its options go, as ``module:class`` of the library.
         defaults: Options that differ from Ray's default, or that Ray has no default for.
@@ -28,7 +27,6 @@ class Rule:
     library: Library
     sees: tuple[str, ...]
     seed: str | None = None
-    takes_points: bool = True
     libraries: Mapping[str, Library] = field(default_factory=dict)
     more: str | None = None
     defaults: Mapping[str, object] = field(default_factory=dict)

@@ -205,17 +205,6 @@ def test_a_space_without_a_choice_is_nothing_for_a_searcher() -> None:
     assert driven(started({}, space), 1) == [{"c": 1, "n": 1}]
 
 
-def test_more_points_than_samples_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    points = [{"u": 0}, {"u": 1}]
-    part = {"name": "random", "points_to_evaluate": points}
-    create_searcher({"num_samples": 1, "search_alg": part}, SPACE)
-    output = "".join(capsys.readouterr())
-    assert "2 points_to_evaluate" in output
-    assert "num_samples is 1" in output
-    create_searcher({"num_samples": -1, "search_alg": part}, SPACE)
-    assert not "".join(capsys.readouterr())
-
-
 def test_making_a_searcher_changes_nothing_that_it_was_given() -> None:
     options = {"seed": 3, "gamma": 0.5}
     tune_config = {"search_alg": {"name": "hyperopt", "options": options}}
