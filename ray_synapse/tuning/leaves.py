@@ -114,9 +114,9 @@ def _number(path: Path, domain: Any) -> Leaf:
         prefix, q = "q", {"q": sampler.q}
         sampler = sampler.get_sampler()
     if isinstance(sampler, sample.Normal):
-        is_bounded = domain.lower > float("-inf") or domain.upper < float("inf")
-        normal = {"mean": sampler.mean, "sd": sampler.sd, **q}
-        return Leaf(path, "other" if is_bounded else f"{prefix}randn", domain, normal)
+        if domain.lower > float("-inf") or domain.upper < float("inf"):
+            return Leaf(path, "other", domain)  # a normal distribution that is cut off
+        return Leaf(path, f"{prefix}randn", domain, {"mean": sampler.mean, "sd": sampler.sd, **q})
     log = isinstance(sampler, sample.LogUniform)
     high = domain.upper
     if is_int and q and q["q"] == 1:

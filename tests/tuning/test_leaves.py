@@ -31,7 +31,7 @@ def leaf_of(domain):
         (tune.grid_search([1, 2]), "grid_search", {"options": [1, 2]}),
         (sample.Float(0, 1), "uniform", {"min": 0, "max": 1}),
         (sample.Integer(0, 5), "randint", {"min": 0, "max": 5}),
-        (sample.Float(0, 1).normal(0, 1), "other", {"mean": 0, "sd": 1}),
+        (sample.Float(0, 1).normal(0, 1), "other", {}),
         (tune.sample_from(lambda config: 1), "other", {}),
         (sample.Domain(), "other", {}),
         (5, "constant", {"options": [5]}),
@@ -125,3 +125,9 @@ def test_filling_asks_once_for_each_hyperparameter_and_changes_nothing():
     assert asked == [leaf.path for leaf in read_space(space) if leaf.is_searched]
     assert space["a"]["c"] == [inner, 2]
     assert space["d"] == 1
+
+
+def test_a_normal_distribution_that_is_cut_off_has_no_json_form():
+    domain = sample.Float(0, None).normal(1, 2).quantized(0.5)
+    (leaf,) = read_space({"x": domain})
+    assert (leaf.type, leaf.fields) == ("other", {})

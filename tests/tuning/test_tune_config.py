@@ -1,5 +1,6 @@
 """The whole ``tune_config``: what becomes of it, and real sweeps of it."""
 
+import json
 import logging
 import math
 import re
@@ -228,6 +229,7 @@ SCHEDULERS = {
     "hyperband": {"max_t": 3},
     "asha": {"max_t": 3},
     "median": {"time_attr": "training_iteration", "grace_period": 1, "min_samples_required": 1},
+    "resource_changing": {"base_scheduler": {"name": "asha", "options": {"max_t": 3}}},
 }
 
 
@@ -271,6 +273,17 @@ def test_a_sweep_by_population_based_training_changes_configs(
         assert result.config["net"]["width"] in range(8, 65, 8)
         assert 1e-4 <= result.config["lr"] <= 1
         assert result.config.get("kind") in ("a", "b", "c", None)
+
+
+@pytest.mark.ray
+def test_a_sweep_replays_what_population_based_training_did(cluster, tmp_path):
+    policy = tmp_path / "pbt_policy_1.txt"
+    old, new = {"lr": 0.1, "net": {"width": 8}}, {"lr": 0.5, "net": {"width": 16}}
+    policy.write_text(json.dumps(["1_lr=0.1", "2_lr=0.5", 2, 2, old, new]) + "\n")
+    scheduler = {"name": "pbt_replay", "options": {"policy_file": str(policy)}}
+    grid = sweep(learn, {**GOAL, "scheduler": scheduler}, tmp_path)
+    assert (len(grid), grid.num_errors) == (1, 0)
+    assert grid[0].config == new
 
 
 @pytest.mark.ray

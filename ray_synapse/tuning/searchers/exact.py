@@ -87,10 +87,11 @@ class ExactSearch(Searcher):  # type: ignore[misc]  # Ray has no full hints
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Note how a trial ended."""
-        self._live -= {trial_id}
         if error or not (result and is_finite(result.get(self.metric))):
             result, error = None, True
-            self.on_failed(trial_id)
+            if trial_id in self._live:
+                self.on_failed(trial_id)
+        self._live -= {trial_id}
         super().on_trial_complete(trial_id, result=result, error=error)
 
 
