@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray_synapse.config import grids
-from ray_synapse.config.faults import Faults, did_you_mean, is_json, shown
+from ray_synapse.config.faults import Faults, did_you_mean, is_json, nearest, shown
 from ray_synapse.config.kinds import KINDS, OTHER_NAMES, OTHER_TYPES, Hyperparameter, Kind
 from ray_synapse.values import as_number, is_finite
 
@@ -40,7 +40,8 @@ class Entry:
         kind = self._kind()
         if kind is None:
             return None
-        self._check_fields(kind)
+        if self._entry["type"] in KINDS:
+            self._check_fields(kind)
         values = {name: self._value(name, kind) for name in kind.fields if name in self._entry}
         fields = {name: value for name, value in values.items() if value is not None}
         self._check_signs(kind, fields)
@@ -75,8 +76,10 @@ class Entry:
         elif not isinstance(kind, str):
             self._fault(f"`type` is {shown(kind)}: write one of {', '.join(KINDS)}")
         elif kind not in KINDS:
-            hint = did_you_mean(OTHER_TYPES.get(kind, kind), KINDS)
-            self._fault(f"`type` is {shown(kind)}: {hint}")
+            meant = OTHER_TYPES.get(kind, kind)
+            self._fault(f"`type` is {shown(kind)}: {did_you_mean(meant, KINDS)}")
+            near = nearest(meant, KINDS)
+            return KINDS[near] if near is not None else None  # to look at the values as well
         else:
             return KINDS[kind]
         return None
@@ -92,8 +95,12 @@ class Entry:
                 self._fault(f"`{name}` is not a field of {type_}: write `{meant}`")
                 entry[meant] = entry[name]
             else:
-                hint = did_you_mean(name, ("name", "type", *kind.fields))
-                hint = hint.replace("allowed", "leave it out; allowed")
+                others = {field for other in KINDS.values() for field in other.fields}
+                known = ("name", "type", *kind.fields)
+                if name in others or (near := nearest(name, known)) is None or near in entry:
+                    hint = f"leave it out; allowed: {', '.join(kind.fields)}"
+                else:
+                    hint = did_you_mean(name, known)
                 self._fault(f"{shown(name)} is not a field of {type_}: {hint}")
         for name in kind.needs:
             if name not in entry:

@@ -10,6 +10,7 @@ from ray_synapse.errors import ConfigError
 from ray_synapse.values import dumps, to_wire
 
 MAX_SHOWN_BITS = 128  # of an integer that is written out
+MAX_COMPARED_CHARS = 100  # of a wrong name: comparing takes their number squared
 MAX_SHOWN_CHARS = 60  # of a wrong value: enough to find it in the JSON
 
 
@@ -49,7 +50,7 @@ def shown(value: Any) -> str:
 
 def nearest_first(name: str, known: Iterable[str]) -> list[str]:
     """All known names, those that look most like ``name`` first."""
-    lower = name.lower()
+    lower = _comparable(name)
 
     def likeness(each: str) -> float:
         start = 0.5 if lower and (each.startswith(lower) or lower.startswith(each)) else 0.0
@@ -58,16 +59,29 @@ def nearest_first(name: str, known: Iterable[str]) -> list[str]:
     return sorted(known, key=likeness, reverse=True)
 
 
-def did_you_mean(name: Any, known: Iterable[str]) -> str:
-    """``did you mean 'x'? (one of a, b, c)``, with the nearest known name first."""
-    name = name if isinstance(name, str) else shown(name)
+def nearest(name: Any, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant; None if there is none."""
+    name = _comparable(name)
     names = nearest_first(name, known)
     if not names:
+        return None
+    is_start = len(name) >= 3 and names[0].startswith(name)
+    is_near = difflib.SequenceMatcher(None, name, names[0]).ratio() >= 0.5
+    return names[0] if is_start or is_near else None
+
+
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
+    """``did you mean 'x'? (x, a, b, c)``, with the nearest known name first."""
+    names = nearest_first(_comparable(name), known)
+    if not names:
         return "there is none to choose from"
+    near = nearest(name, names)
     listed = ", ".join(names)
-    near = difflib.SequenceMatcher(None, name.lower(), names[0]).ratio() >= 0.5
-    near = near or (len(name) >= 3 and names[0].startswith(name.lower()))
-    return f"did you mean '{names[0]}'? ({listed})" if near else f"allowed: {listed}"
+    return f"did you mean '{near}'? ({listed})" if near else f"allowed: {listed}"
+
+
+def _comparable(name: Any) -> str:
+    return (name if isinstance(name, str) else shown(name))[:MAX_COMPARED_CHARS].lower()
 
 
 def is_json(value: Any) -> bool:

@@ -16,11 +16,13 @@ class Library:
     Attributes:
         module: What is imported.
         requirement: What pip is told, e.g. ``optuna>=4.0``: the releases that work.
-        note: What else to know before installing it.
+        also: What else pip is told.
+        note: What else to know before installing it, as a sentence.
     """
 
     module: str
     requirement: str
+    also: str = ""
     note: str = ""
 
     def check(self, where: str) -> None:
@@ -55,4 +57,4 @@ class Library:
             ) from error
 
     def _advice(self) -> str:
-        return f'Install it: pip install --upgrade "{self.requirement}"{self.note}'
+        return f'{self.note}Install it: pip install --upgrade "{self.requirement}"{self.also}'

@@ -24,7 +24,8 @@ def create_param_space(hyperparameters: Any) -> dict[str, Any]:
     * ``uniform``, ``randint``: ``min``, ``max``. As in Tune, ``randint`` never gives ``max``.
     * ``loguniform``, ``lograndint``: also ``base``, which must be over 1 and changes nothing.
     * ``quniform``, ``qloguniform``, ``qrandint``, ``qlograndint``: also ``q``, which may be left
-      out. ``max`` is among the values.
+      out. ``max`` is among the values (for whole numbers with q = 1 that is Tune's
+      ``qrandint(min, max + 1, 1)``: for this q alone Tune excludes the upper bound).
     * ``randn``, ``qrandn``: ``mean``, ``sd``; ``qrandn`` also ``q``, which may be left out.
     * ``choice``, ``grid_search``: ``options``.
 
@@ -71,8 +72,9 @@ def as_param_space(space: Any) -> dict[str, Any]:
 def describe_param_space(space: Mapping[str, Any]) -> list[dict[str, Wire]]:
     """The JSON form of a native search space, so that it is recorded with the run.
 
-    Of what ``create_param_space`` made, it gives back the same list, with ``q`` filled in, up to
-    the ``base`` of the log types, which Tune does not keep (it is given as 10).
+    Of what ``create_param_space`` made, it gives back the same entries, with ``q`` filled in, up to
+    the ``base`` of the log types, which Tune does not keep (it is given as 10). Nested entries
+    with a common parent stand together.
 
     Args:
         space: A Tune ``param_space``. Nested keys are joined with ``/``.

@@ -631,3 +631,12 @@ def test_anything_is_a_list_of_hyperparameters_or_our_error(value):
     assert len(found) == len(value) > 0
     for each in found:
         assert set(each.fields) == set(KINDS[each.type].fields)
+
+
+def test_the_values_of_an_entry_whose_type_is_misspelt_are_looked_at_too():
+    faults = faults_of([entry("unifrom", min="x", max=1), entry("zzz", name="b", min="x")])
+    assert [fault.split(": ")[1] for fault in faults] == [
+        '`type` is "unifrom"',
+        '`min` is "x"',
+        '`type` is "zzz"',
+    ]

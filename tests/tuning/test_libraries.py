@@ -38,8 +38,12 @@ def test_a_library_that_is_missing_is_told_with_the_line_for_pip() -> None:
     )
 
 
-def test_the_note_follows_the_line_for_pip() -> None:
-    text = refusal(Library("no_such_module", "no-such-library>=1.0", note=' "also>=2"'))
+def test_the_line_for_pip_comes_last_and_can_be_pasted() -> None:
+    library = Library(
+        "no_such_module", "no-such-library>=1.0", also=' "also>=2"', note="So it is. "
+    )
+    text = refusal(library)
+    assert "not installed. So it is. Install it: pip" in text
     assert text.endswith('pip install --upgrade "no-such-library>=1.0" "also>=2"')
 
 

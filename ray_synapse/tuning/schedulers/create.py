@@ -96,6 +96,11 @@ def _created(part: Part, sweep: Sweep, space: Mapping[str, Any]) -> Any:
     options = check_options(where, given, known, elsewhere, LIMITS)
     if part.kind in ("hyperband", "bohb", "asha"):
         options = _with_max_t(where, part.kind, options, known, space)
+    if options.get("grace_period", 0) > options.get("max_t", math.inf):
+        raise ConfigError(
+            f"{where}: option `grace_period` is {options['grace_period']}, and max_t is "
+            f"{options['max_t']}: it must be at most max_t"
+        )
     return build(where, constructor, options)
 
 
@@ -149,7 +154,7 @@ def _with_max_t(
     counts = options.get("time_attr", "training_iteration") == "training_iteration"
     leaf, length = _length(space) if counts else (None, 0)
     if leaf is not None:
-        say(f"{where}: max_t is {length}, the upper bound of '{leaf.name}'")
+        say(f"{where}: max_t is {length}, the largest value of '{leaf.name}'")
         return {**options, "max_t": length}
     if kind == "hyperband":
         raise ConfigError(

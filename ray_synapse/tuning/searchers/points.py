@@ -68,7 +68,9 @@ def _check(
         leaf.name for leaf in leaves.values() if leaf.is_searched and leaf.name not in values
     ]
     if missing and not partial:
-        faults.add(where, f"lacks {', '.join(missing)}: this searcher needs a value for each")
+        faults.add(
+            where, f"lacks {', '.join(missing)}: this searcher needs a value for each, add it"
+        )
     return checked
 
 

@@ -72,7 +72,7 @@ RULES = {
         Library(
             "hpbandster.optimizers.config_generators.bohb",
             "hpbandster>=0.7.4",
-            note=' "ConfigSpace>=1.2"',
+            also=' "ConfigSpace>=1.2"',
         ),
         (*_NUMBERS, "choice"),
         seed="seed",
@@ -82,8 +82,8 @@ RULES = {
         Library(
             "nevergrad",
             "nevergrad>=1.0.12",
-            note=" (in an environment of its own: it pins bayesian-optimization to a release from "
-            "before 2.0)",
+            note="It needs an environment of its own, since it pins bayesian-optimization to a "
+            "release before 2.0. ",
         ),
         (*_NUMBERS, "choice"),
     ),
@@ -97,7 +97,7 @@ RULES = {
         Library(
             "hebo",
             "HEBO>=0.3.6",
-            note=" (in an environment of its own: it needs numpy before 1.25)",
+            note="It needs an environment of its own, with numpy before 1.25. ",
         ),
         (*_NUMBERS, "choice"),
         seed="random_state_seed",

@@ -117,7 +117,11 @@ def test_all_wrong_options_come_in_one_error():
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("asha", {"max_t": 1, "grace_period": 5}, "grace_period must be <= max_t!"),
+        (
+            "asha",
+            {"max_t": 1, "grace_period": 5},
+            "is 5, and max_t is 1: it must be at most",
+        ),
         ("pbt_replay", {}, "it needs the option policy_file"),
     ],
 )
@@ -146,7 +150,7 @@ def test_without_max_t_it_is_the_upper_bound_of_the_epochs_and_that_is_said(
     scheduler = created(name, space)
     assert (scheduler._max_t if name == "asha" else scheduler._max_t_attr) == max_t
     said = capsys.readouterr().err
-    assert f'scheduler "{name}": max_t is {max_t}, the upper bound of ' in said
+    assert f'scheduler "{name}": max_t is {max_t}, the largest value of ' in said
 
 
 @pytest.mark.parametrize(
