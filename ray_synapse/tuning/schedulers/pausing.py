@@ -37,35 +37,35 @@ class TellsOfRestarts(schedulers.TrialScheduler):  # type: ignore[misc]  # Ray h
                 return
 
 
-class HyperBandScheduler(TellsOfRestarts, schedulers.HyperBandScheduler):  # type: ignore[misc]
+class HyperBandScheduler(TellsOfRestarts, schedulers.HyperBandScheduler):  # type: ignore[misc]  # likewise
     """Ray's scheduler, which says when a trial starts over."""
 
 
-class HyperBandForBOHB(TellsOfRestarts, schedulers.HyperBandForBOHB):  # type: ignore[misc]
+class HyperBandForBOHB(TellsOfRestarts, schedulers.HyperBandForBOHB):  # type: ignore[misc]  # likewise
     """Ray's scheduler, which says when a trial starts over."""
 
 
-class MedianStoppingRule(TellsOfRestarts, schedulers.MedianStoppingRule):  # type: ignore[misc]
+class MedianStoppingRule(TellsOfRestarts, schedulers.MedianStoppingRule):  # type: ignore[misc]  # likewise
     """Ray's scheduler, which says when a trial starts over (it pauses with hard_stop=False)."""
 
 
-class PopulationBasedTraining(TellsOfRestarts, schedulers.PopulationBasedTraining):  # type: ignore[misc]
+class PopulationBasedTraining(TellsOfRestarts, schedulers.PopulationBasedTraining):  # type: ignore[misc]  # likewise
     """Ray's scheduler, which says when a trial starts over."""
 
 
-class PB2(TellsOfRestarts, pb2.PB2):  # type: ignore[misc]
+class PB2(TellsOfRestarts, pb2.PB2):  # type: ignore[misc]  # likewise
     """Ray's scheduler, which says when a trial starts over."""
 
 
 class PopulationBasedTrainingReplay(
     TellsOfRestarts,
-    schedulers.PopulationBasedTrainingReplay,  # type: ignore[misc]
+    schedulers.PopulationBasedTrainingReplay,  # type: ignore[misc]  # likewise
 ):
     """Ray's scheduler, which says when a trial starts over."""
 
 
 class ResourceChangingScheduler(
     TellsOfRestarts,
-    schedulers.ResourceChangingScheduler,  # type: ignore[misc]
+    schedulers.ResourceChangingScheduler,  # type: ignore[misc]  # likewise
 ):
     """Ray's scheduler, which says when a trial starts over (for its new resources)."""

@@ -5,7 +5,7 @@ from ray.tune.search import ax
 from ray_synapse.tuning.searchers.exact import ExactSearch
 
 
-class AxSearch(ExactSearch, ax.AxSearch):  # type: ignore[misc]
+class AxSearch(ExactSearch, ax.AxSearch):  # type: ignore[misc]  # Ray has no full hints
     """Ray's searcher, on the exact search space."""
 
     def on_failed(self, trial_id: str) -> None:

@@ -16,7 +16,7 @@ _IGNORED = "`max_concurrent_trials` will be ignored"  # as Tune says, and not tr
 MAX_FRAMES = 10  # from the logger up to tune.run
 
 
-class BasicVariantGenerator(basic_variant.BasicVariantGenerator):  # type: ignore[misc]
+class BasicVariantGenerator(basic_variant.BasicVariantGenerator):  # type: ignore[misc]  # Ray has no full hints
     """Ray's searcher, with values on their grids, and with lists and objects as points."""
 
     _leaves: list[Leaf] = []  # noqa: RUF012  # replaced as a whole, never changed

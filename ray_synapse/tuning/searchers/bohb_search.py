@@ -7,7 +7,7 @@ from ray.tune.search import bohb
 from ray_synapse.tuning.searchers.exact import ExactSearch
 
 
-class TuneBOHB(ExactSearch, bohb.TuneBOHB):  # type: ignore[misc]
+class TuneBOHB(ExactSearch, bohb.TuneBOHB):  # type: ignore[misc]  # Ray has no full hints
     """Ray's searcher, on the exact search space."""
 
     def prepare(self, *arguments: Any, limit: int | None = None, **more: Any) -> None:

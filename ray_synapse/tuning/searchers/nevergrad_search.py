@@ -12,7 +12,7 @@ from ray_synapse.tuning.searchers.exact import ExactSearch
 EXAMPLES = "e.g. OnePlusOne, CMA, PSO, TwoPointsDE"
 
 
-class NevergradSearch(ExactSearch, nevergrad.NevergradSearch):  # type: ignore[misc]
+class NevergradSearch(ExactSearch, nevergrad.NevergradSearch):  # type: ignore[misc]  # Ray has no full hints
     """Ray's searcher, on the exact search space; the optimizer is a name from its registry."""
 
     def __init__(

@@ -8,7 +8,7 @@ from ray.tune.search import optuna
 from ray_synapse.tuning.searchers.exact import ExactSearch
 
 
-class OptunaSearch(ExactSearch, optuna.OptunaSearch):  # type: ignore[misc]
+class OptunaSearch(ExactSearch, optuna.OptunaSearch):  # type: ignore[misc]  # Ray has no full hints
     """Ray's searcher, on the exact search space."""
 
     def set_search_properties(

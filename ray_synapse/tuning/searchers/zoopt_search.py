@@ -8,7 +8,7 @@ from ray.tune.search import zoopt
 from ray_synapse.tuning.searchers.exact import ExactSearch
 
 
-class ZOOptSearch(ExactSearch, zoopt.ZOOptSearch):  # type: ignore[misc]
+class ZOOptSearch(ExactSearch, zoopt.ZOOptSearch):  # type: ignore[misc]  # Ray has no full hints
     """Ray's searcher, on the exact search space."""
 
     def after_setup(self) -> None:
