@@ -6,6 +6,7 @@ from typing import Any
 from ray_synapse.config.entry import Entry, name_of
 from ray_synapse.config.faults import Faults, shown
 from ray_synapse.config.kinds import Hyperparameter
+from ray_synapse.errors import ConfigError
 
 
 def parse_hyperparameters(value: Any) -> list[Hyperparameter]:
@@ -17,28 +18,24 @@ def parse_hyperparameters(value: Any) -> list[Hyperparameter]:
     Raises:
         ConfigError: With every fault of every entry.
     """
+    if (fault := _fault_of_form(value)) is not None:
+        raise ConfigError(f"hyperparameters: {fault}")
     faults = Faults()
-    if isinstance(value, Mapping):
-        faults.add(
-            "hyperparameters",
-            "must be a list of objects with `name` and `type`, not an object. For a training with "
-            "fixed values use `hyperparameter` (without s) and is_tune=false",
-        )
-    elif not isinstance(value, (list, tuple)):
-        faults.add(
-            "hyperparameters",
-            f"is {shown(value)}: write a list of objects, each with `name` and `type`",
-        )
-    elif not value:
-        faults.add("hyperparameters", "the list is empty: write at least one hyperparameter")
-    else:
-        parsed = [Entry(entry, index, faults).parse() for index, entry in enumerate(value)]
-        found = [each for each in parsed if each is not None]
-        _check_names([(name_of(each), index) for index, each in enumerate(value)], faults)
-        faults.raise_if_any()
-        return found
+    parsed = [Entry(entry, index, faults).parse() for index, entry in enumerate(value)]
+    _check_names([(name_of(each), index) for index, each in enumerate(value)], faults)
     faults.raise_if_any()
-    return []
+    return [each for each in parsed if each is not None]
+
+
+def _fault_of_form(value: Any) -> str | None:
+    if isinstance(value, Mapping):
+        return (
+            "must be a list of objects with `name` and `type`, not an object. For a training with "
+            "fixed values use `hyperparameter` (without s) and is_tune=false"
+        )
+    if not isinstance(value, (list, tuple)):
+        return f"is {shown(value)}: write a list of objects, each with `name` and `type`"
+    return None if value else "the list is empty: write at least one hyperparameter"
 
 
 def _check_names(names: list[tuple[str | None, int]], faults: Faults) -> None:

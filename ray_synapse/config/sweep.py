@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray_synapse.config.faults import Faults, did_you_mean, shown
+from ray_synapse.errors import ConfigError
 from ray_synapse.values import as_number, is_finite
 
 # What a searcher or scheduler is called, in any case of letters, and what it is: Ray's own names,
@@ -30,6 +31,7 @@ FIELDS = (
     *("metric", "mode", "num_samples", "max_concurrent_trials", "search_alg", "scheduler"),
     *("time_budget_s", "reuse_actors", "seed"),
 )
+EXAMPLE = '{"metric": "accuracy", "mode": "max", "num_samples": 10}'
 MAX_SEED = 2**32 - 1  # numpy's, which all searchers use
 
 
@@ -75,10 +77,9 @@ def parse_sweep(tune_config: Any, *, complete: bool = False) -> Sweep:
     Raises:
         ConfigError: With every fault.
     """
-    faults = Faults()
     if not isinstance(tune_config, Mapping):
-        faults.add("tune_config", f"is {shown(tune_config)}: write an object, e.g. {EXAMPLE}")
-        faults.raise_if_any()
+        raise ConfigError(f"tune_config: is {shown(tune_config)}: write an object, e.g. {EXAMPLE}")
+    faults = Faults()
     reader = _Reader(tune_config, faults)
     reader.check_fields(complete)
     search_alg = _part(tune_config.get("search_alg"), "search_alg", faults)
@@ -90,9 +91,6 @@ def parse_sweep(tune_config: Any, *, complete: bool = False) -> Sweep:
     assert search_alg is not None
     assert scheduler is not None
     return Sweep(search_alg, scheduler, **values)
-
-
-EXAMPLE = '{"metric": "accuracy", "mode": "max", "num_samples": 10}'
 
 
 class _Reader:

@@ -31,6 +31,13 @@ class Leaf:
         return "/".join(map(str, self.path))
 
     @property
+    def last(self) -> Any:
+        """The greatest value; None where there are no bounds."""
+        if self.type in ("randint", "lograndint"):  # whose max is not taken
+            return self.fields["max"] - 1
+        return self.fields.get("max")
+
+    @property
     def is_searched(self) -> bool:
         """Whether it takes more than the one value of a constant."""
         return self.type != "constant"

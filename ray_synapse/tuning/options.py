@@ -6,10 +6,11 @@ Ray's own factories drop the options that they do not know, also misspelt ones.
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ray_synapse.config.faults import Faults, did_you_mean, nearest_first, shown
+from ray_synapse.config.faults import Faults, nearest, nearest_first, shown
+from ray_synapse.config.sweep import Sweep
 from ray_synapse.errors import ConfigError
 from ray_synapse.values import as_number
 
@@ -25,14 +26,22 @@ _PLAIN = {
 }
 
 
-def parameters_of(*constructors: Any, without: Sequence[str] = ()) -> dict[str, inspect.Parameter]:
+def parameters_of(*constructors: Any) -> dict[str, inspect.Parameter]:
     """The named parameters of some classes or functions, those of the first one first."""
     found: dict[str, inspect.Parameter] = {}
     for each in constructors:
         for parameter in inspect.signature(each).parameters.values():
             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
                 found.setdefault(parameter.name, parameter)
-    return {name: each for name, each in found.items() if name not in without}
+    return found
+
+
+def metric_and_mode_of(sweep: Sweep) -> dict[str, str]:
+    """Where the options ``metric`` and ``mode`` have their place, with what stands there."""
+    return {
+        name: f"tune_config has it ({shown(value)}), for searcher and scheduler alike"
+        for name, value in (("metric", sweep.metric), ("mode", sweep.mode))
+    }
 
 
 def check_options(
@@ -47,7 +56,7 @@ def check_options(
     Args:
         where: What they are for, e.g. ``scheduler "asha"``.
         options: As they came.
-        known: The parameters.
+        known: The parameters, also those that have their place elsewhere.
         elsewhere: Options that have their place somewhere else, and where.
         limits: What the values of some options must be, and how that is said.
 
@@ -55,14 +64,15 @@ def check_options(
         ConfigError: With every option that is unknown, misplaced or of a wrong type.
     """
     faults, checked = Faults(), {}
+    known = {name: each for name, each in known.items() if name not in elsewhere}
     for name, value in options.items():
         if name in elsewhere:
             faults.add(where, f"`{name}` is {shown(value)} in its options: {elsewhere[name]}")
         elif name not in known:
-            near = nearest_first(name, known)
-            listed = ", ".join(_with_default(known[each]) for each in near) or "none"
-            hint = did_you_mean(name, known).partition("?")[0] if near else ""
-            hint = f"{hint}? " if hint.startswith("did you mean") else ""
+            names = nearest_first(name, known)
+            listed = ", ".join(_with_default(known[each]) for each in names) or "none"
+            near = nearest(name, known)
+            hint = "" if near is None else f"did you mean '{near}'? "
             faults.add(where, f"there is no option {shown(name)}: {hint}It has {listed}")
         else:
             fits, value = _fit(value, known[name].annotation)

@@ -17,7 +17,13 @@ from ray_synapse.console import say
 from ray_synapse.errors import ConfigError
 from ray_synapse.tuning.leaves import Leaf, read_space
 from ray_synapse.tuning.libraries import Library
-from ray_synapse.tuning.options import Limit, build, check_options, parameters_of
+from ray_synapse.tuning.options import (
+    Limit,
+    build,
+    check_options,
+    metric_and_mode_of,
+    parameters_of,
+)
 from ray_synapse.tuning.schedulers import pausing
 from ray_synapse.tuning.schedulers.mutations import EXAMPLE, KeepsBounds, as_bounds, as_mutations
 from ray_synapse.tuning.search_space import as_param_space
@@ -66,7 +72,7 @@ def create_scheduler(tune_config: Any, space: Any) -> Any:
             Ray's class; ``hyperparam_mutations`` (pbt) and ``hyperparam_bounds`` (pb2) are lists
             of hyperparameters as the search space is.
         space: The JSON list of hyperparameters, or a Tune ``param_space``. Where hyperband, bohb
-            or asha have no ``max_t``, it is the upper bound of a hyperparameter called epochs,
+            or asha have no ``max_t``, it is the largest value of a hyperparameter called epochs,
             max_epochs, num_epochs, iterations or training_iteration.
 
     Raises:
@@ -87,13 +93,9 @@ def _created(part: Part, sweep: Sweep, space: Mapping[str, Any]) -> Any:
     if part.kind == "pb2":
         _check_libraries_of_pb2(where)
     constructor = CLASSES[part.kind]()
-    elsewhere = {
-        "metric": f"tune_config has it ({shown(sweep.metric)}), for searcher and scheduler alike",
-        "mode": f"tune_config has it ({shown(sweep.mode)}), for searcher and scheduler alike",
-    }
-    known = parameters_of(constructor, without=tuple(elsewhere))
+    known = parameters_of(constructor)
     given = _converted(where, part, sweep, space)
-    options = check_options(where, given, known, elsewhere, LIMITS)
+    options = check_options(where, given, known, metric_and_mode_of(sweep), LIMITS)
     if part.kind in ("hyperband", "bohb", "asha"):
         options = _with_max_t(where, part.kind, options, known, space)
     if options.get("grace_period", 0) > options.get("max_t", math.inf):
@@ -176,10 +178,9 @@ def _length(space: Mapping[str, Any]) -> tuple[Leaf | None, int]:
 
 
 def _upper_bound(leaf: Leaf) -> int | None:
-    values = leaf.fields.get("options", [leaf.fields.get("max")])
+    values = leaf.fields.get("options", [leaf.last])
     numbers = [each for each in map(as_number, values) if each is not None and is_finite(each)]
     if not numbers:
         return None
-    excluded = leaf.type in ("randint", "lograndint")  # whose max is not among the values
-    bound = math.floor(max(numbers)) - excluded
+    bound = math.floor(max(numbers))
     return bound if bound >= 1 else None

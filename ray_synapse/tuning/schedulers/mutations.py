@@ -65,15 +65,16 @@ def as_bounds(value: Any, space: Mapping[str, Any]) -> Any:
     domains = _read(value, space)
     if isinstance(value, Mapping):
         return value
+    leaves = {leaf.path: leaf for leaf in read_space(domains)}
     faults = [
         f"hyperparameter '{leaf.name}': pb2 searches between two bounds, evenly: write the type "
         f"uniform instead of {leaf.type}"
-        for leaf in read_space(domains)
+        for leaf in leaves.values()
         if leaf.type != "uniform"
     ]
     if faults:
         raise ConfigError(*faults)
-    return _bounds(domains)
+    return filled(domains, lambda path: [leaves[path].fields[end] for end in ("min", "max")])
 
 
 def _read(value: Any, space: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -100,9 +101,3 @@ def _read(value: Any, space: Mapping[str, Any]) -> Mapping[str, Any]:
 def _is_native(leaf: Leaf) -> bool:
     """Whether Ray takes it beside its domains: lists of options, pairs of bounds, functions."""
     return isinstance(leaf.domain, (list, tuple)) or callable(leaf.domain)
-
-
-def _bounds(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {key: _bounds(each) for key, each in node.items()}
-    return [node.lower, node.upper]

@@ -90,5 +90,4 @@ class BayesOptSearch(ExactSearch, BayesModelSearch):
 def _axis(leaf: Leaf) -> Axis:
     if isinstance(leaf.domain, sample.Categorical):
         return Axis(0, len(leaf.domain.categories) - 1, "choice")
-    excluded = isinstance(leaf.domain, sample.Integer)  # the upper bound, by Tune's integers
-    return Axis(leaf.fields["min"], leaf.fields["max"] - excluded, leaf.type)
+    return Axis(leaf.fields["min"], leaf.last, leaf.type)

@@ -205,6 +205,4 @@ def _range(leaf: Leaf) -> tuple[float, float]:
         return float("-inf"), float("inf")
     if "q" in fields:
         return first_and_last(fields["min"], fields["max"], fields["q"])
-    if kind in ("randint", "lograndint"):
-        return fields["min"], fields["max"] - 1
-    return fields["min"], fields["max"]
+    return fields["min"], leaf.last

@@ -8,7 +8,13 @@ from ray_synapse.config.faults import Faults, shown
 from ray_synapse.config.sweep import MAX_SEED, Part, Sweep, parse_sweep
 from ray_synapse.errors import ConfigError
 from ray_synapse.tuning.leaves import read_space
-from ray_synapse.tuning.options import Limit, build, check_options, parameters_of
+from ray_synapse.tuning.options import (
+    Limit,
+    build,
+    check_options,
+    metric_and_mode_of,
+    parameters_of,
+)
 from ray_synapse.tuning.search_space import as_param_space
 from ray_synapse.tuning.searchers.basic import (
     BasicVariantGenerator,
@@ -133,13 +139,11 @@ def _options(
     given = dict(sweep.search_alg.options)
     seed = _seed(where, sweep, given, seed_argument)
     elsewhere = {
-        "metric": f"tune_config has it ({shown(sweep.metric)}), for searcher and scheduler alike",
-        "mode": f"tune_config has it ({shown(sweep.mode)}), for searcher and scheduler alike",
+        **metric_and_mode_of(sweep),
         "max_concurrent": "write `max_concurrent_trials` in tune_config",
         "points_to_evaluate": "write it beside `options`, not inside",
         **dict.fromkeys(_SPACE_ARGUMENTS, "the search space comes from the hyperparameters"),
     }
-    known = {name: each for name, each in known.items() if name not in elsewhere}
     checked = check_options(where, given, known, elsewhere, LIMITS)
     if seed is not None and seed_argument is not None:
         checked[seed_argument] = seed

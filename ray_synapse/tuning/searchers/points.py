@@ -28,15 +28,15 @@ def check_points(points: Any, space: Mapping[str, Any], *, partial: bool) -> lis
     """
     if points is None:
         return []
-    faults = Faults()
     if isinstance(points, Mapping):
         points = [points]
     if not isinstance(points, (list, tuple)):
-        faults.add("points_to_evaluate", f"is {shown(points)}: write a list of objects")
-        faults.raise_if_any()
-    leaves = {leaf.name: leaf for leaf in read_space(space)}
-    if len(leaves) < len(read_space(space)):
+        raise ConfigError(f"points_to_evaluate: is {shown(points)}: write a list of objects")
+    found = read_space(space)
+    leaves = {leaf.name: leaf for leaf in found}
+    if len(leaves) < len(found):
         raise ConfigError("points_to_evaluate: two hyperparameters have the same name: rename one")
+    faults = Faults()
     checked = [
         _check(point, f"points_to_evaluate[{index}]", leaves, partial, faults)
         for index, point in enumerate(points)
@@ -108,7 +108,7 @@ def _fault_of_bounds(number: float, leaf: Leaf) -> str | None:
     fields = leaf.fields
     if "min" not in fields:
         return None
-    high = fields["max"] - (leaf.type in ("randint", "lograndint"))  # whose max is not taken
+    high = leaf.last
     slack = 1e-9 * abs(high - fields["min"]) if "q" in fields else 0  # 0.30000000000000004
     if fields["min"] - slack <= number <= high + slack:
         return None
