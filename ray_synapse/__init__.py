@@ -18,9 +18,11 @@ if TYPE_CHECKING:
         NoSpaceError,
         NotFoundError,
         PayloadError,
+        RefusedError,
         SettingsError,
         StorageError,
         SynapseError,
+        TooLargeError,
         TrainableError,
     )
     from ray_synapse.names import encode_name
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 
 _ERRORS = (
     *("BackendError", "ConfigError", "LibraryError", "NoRunError", "NoSpaceError"),
-    *("NotFoundError", "PayloadError"),
-    *("SettingsError", "StorageError", "SynapseError", "TrainableError"),
+    *("NotFoundError", "PayloadError", "RefusedError", "SettingsError", "StorageError"),
+    *("SynapseError", "TooLargeError", "TrainableError"),
 )
 _WHERE = {
     **dict.fromkeys(_ERRORS, "errors"),
@@ -74,10 +76,12 @@ __all__ = [
     "NoSpaceError",
     "NotFoundError",
     "PayloadError",
+    "RefusedError",
     "SettingsError",
     "StorageError",
     "SynapseError",
     "SynapseLoggerCallback",
+    "TooLargeError",
     "TrainRun",
     "TrainableError",
     "_TuneTrialsLoggingCallback",

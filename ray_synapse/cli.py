@@ -1,14 +1,16 @@
-"""The command ``ray-synapse``: look at the runs of the embedded backend, and remove them."""
+"""The command ``ray-synapse``: look at the runs of the embedded backend, remove and serve them."""
 
 import argparse
 import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ray_synapse import __version__, settings, views
+from ray_synapse.backend.api.embedded import EmbeddedApi
 from ray_synapse.backend.local import LocalBackend
-from ray_synapse.errors import SynapseError
+from ray_synapse.errors import LibraryError, SynapseError
 from ray_synapse.names import display_name
 
 
@@ -71,11 +73,36 @@ def _remove(backend: LocalBackend, options: argparse.Namespace) -> int:
     return 0
 
 
+def _serve(backend: LocalBackend, options: argparse.Namespace) -> int:
+    try:
+        from ray_synapse.server.serve import serve
+    except ImportError as error:
+        raise LibraryError(
+            f"serve needs {error.name}, which is not installed: "
+            "python -m pip install 'ray_synapse[ui]'"
+        ) from error
+    serve(backend.home, options.host, options.port, options.token)
+    return 0
+
+
+def _add_dataset(backend: LocalBackend, options: argparse.Namespace) -> int:
+    dataset, counts = EmbeddedApi(backend.home).add_dataset(options.folder)
+    items = ", ".join(f"{counts[each]} {each}" for each in ("train", "validation", "test"))
+    print(f"dataset {dataset}: {items} (its files stay in {options.folder})")
+    return 0
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 0 to 65535")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ray-synapse",
-        description="Look at the runs that ray_synapse keeps on this machine, and remove them. "
-        "They lie in ~/.ray_synapse, or where RAY_SYNAPSE_HOME says.",
+        description="Look at the runs that ray_synapse keeps on this machine, remove them, and "
+        "serve them to others. They lie in ~/.ray_synapse, or where RAY_SYNAPSE_HOME says.",
     )
     parser.add_argument("--version", action="version", version=f"ray-synapse {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -88,4 +115,25 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("rm", help="remove runs with all their records and models")
     command.add_argument("job", type=int, nargs="+", metavar="JOB", help="the id that `ls` shows")
     command.set_defaults(run=_remove)
+    command = commands.add_parser("serve", help="serve them over HTTP, as Synapse would")
+    command.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="the address to listen on; only 127.0.0.1 (the default) needs no token",
+    )
+    command.add_argument(
+        "--port", type=_port, metavar="N", help="8470, or a free one if that is taken"
+    )
+    command.add_argument("--token", help="what clients must send; made and printed if it must be")
+    command.set_defaults(run=_serve)
+    command = commands.add_parser("dataset", help="a small dataset in a folder, to be served")
+    actions = command.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    command = actions.add_parser("add", help="make the files of a folder known as a dataset")
+    command.add_argument(
+        "folder",
+        type=Path,
+        metavar="FOLDER",
+        help="with the files in train, validation and test",
+    )
+    command.set_defaults(run=_add_dataset)
     return parser

@@ -11,6 +11,8 @@
     ├── TrainableError (ValueError)      the trainable cannot be wrapped, or never gave its metric
     └── BackendError                     the place where the run is kept says no
         ├── NotFoundError (LookupError)  no such job or model: look at what is there
+        ├── RefusedError (ValueError)    what was sent has the wrong form: it names each field
+        ├── TooLargeError (ValueError)   what was sent has too many bytes: send less at once
         ├── StorageError (OSError)       cannot be read or written now: make it possible, try again
         └── NoSpaceError (OSError)       the disk is too full for this: free space, try again
 """
@@ -63,6 +65,27 @@ class BackendError(SynapseError):
 
 class NotFoundError(BackendError, LookupError):
     """The job or model does not exist in this backend."""
+
+
+class RefusedError(BackendError, ValueError):
+    """What was sent to the backend does not have the form that its API documents.
+
+    Attributes:
+        faults: What is wrong with each field; empty where it is not about one.
+    """
+
+    def __init__(self, faults: "dict[str, list[str]] | str") -> None:
+        super().__init__(faults)
+        self.faults = faults if isinstance(faults, dict) else {}
+
+    def __str__(self) -> str:
+        if not self.faults:
+            return str(self.args[0])
+        return "; ".join(f"{field}: {' '.join(texts)}" for field, texts in self.faults.items())
+
+
+class TooLargeError(BackendError, ValueError):
+    """What was sent to the backend has more bytes than it takes at once."""
 
 
 class StorageError(BackendError, OSError):

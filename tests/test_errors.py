@@ -17,6 +17,8 @@ TREE = [
     (errors.NotFoundError, (errors.BackendError, LookupError)),
     (errors.StorageError, (errors.BackendError, OSError)),
     (errors.NoSpaceError, (errors.BackendError, OSError)),
+    (errors.RefusedError, (errors.BackendError, ValueError)),
+    (errors.TooLargeError, (errors.BackendError, ValueError)),
 ]
 
 
@@ -52,3 +54,10 @@ def test_a_config_error_tells_every_fault_and_survives_a_process() -> None:
     error = pickle.loads(pickle.dumps(errors.ConfigError("one is wrong", "two is missing")))
     assert error.faults == ("one is wrong", "two is missing")
     assert str(error) == "2 faults:\n  - one is wrong\n  - two is missing"
+
+
+def test_a_refused_error_tells_the_faults_of_each_field_and_survives_a_process() -> None:
+    faults = {"name": ["It is missing."], "lr": ["It is text."]}
+    error = pickle.loads(pickle.dumps(errors.RefusedError(faults)))
+    assert error.faults == faults
+    assert str(error) == "name: It is missing.; lr: It is text."

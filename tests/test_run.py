@@ -143,8 +143,7 @@ def test_records_that_cannot_be_written_wait_and_are_written_in_order_later():
     run = ray_synapse.init("waits")
     run.log_message("first")
     database = backend().home / "ray_synapse.db"
-    run._channel._backend._connection.close()
-    run._channel._backend._connection = None
+    run._channel._backend.close()
     os.rename(database, database.with_suffix(".away"))
     database.mkdir()
     run.log_message("second")

@@ -17,52 +17,96 @@ from ray_synapse.backend.schema import MIGRATIONS
 from ray_synapse.errors import NotFoundError
 
 DATABASE = "ray_synapse.db"
-JSON_FIELDS = ("progress_record", "result", "best_trial", "search_space")
+JSON_FIELDS = (
+    *("progress_record", "metrics_record", "console_logs", "result", "meta"),
+    *("best_trial", "search_space"),
+)
 MAX_ID = (1 << 63) - 1  # SQLite's integers
+MAX_IDLE_READERS = 4  # connections that are kept open; more are only open while they are needed
 
 
 class Database:
-    """A connection that is opened at the first use and shared by all threads under a lock."""
+    """One connection to write and some to read, opened at the first use, for all threads.
+
+    A reader has a connection of its own, so that it never waits for a writer, nor a writer for it.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
+        self._writing = threading.RLock()
+        self._writer: sqlite3.Connection | None = None
+        self._readers: list[sqlite3.Connection] = []  # those that are idle
+        self._open: list[sqlite3.Connection] = []
+        # With this object; at the end of the process the last writes still need them.
+        weakref.finalize(self, _close_all, self._open).atexit = False
+
+    def close(self) -> None:
+        """Close the files; the next call opens them again. Not while another call goes on."""
+        with self._writing:
+            self._writer = None
+            self._readers.clear()
+            _close_all(self._open)
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
-        path = self.home / DATABASE
-        with self._lock, sqlite.translated(path):
-            if self._connection is None:
-                self._connection, note = sqlite.connect(path, MIGRATIONS)
-                self._connection.row_factory = sqlite3.Row
-                # With this object; at the end of the process the last writes still need it.
-                weakref.finalize(self, self._connection.close).atexit = False
-                if note:
-                    console.say_once(note)
-            yield self._connection
+        with sqlite.translated(self.home / DATABASE):
+            try:
+                reader = self._readers.pop()
+            except IndexError:
+                reader = self._connect()
+            try:
+                yield reader
+            finally:
+                if len(self._readers) < MAX_IDLE_READERS:
+                    self._readers.append(reader)
+                else:
+                    self._open.remove(reader)
+                    reader.close()
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._read() as db, sqlite.transaction(db):
+        with self._alone() as db, sqlite.transaction(db):
             yield db
 
+    @contextmanager
+    def _alone(self) -> Iterator[sqlite3.Connection]:
+        """The connection that writes, without a transaction."""
+        with self._writing, sqlite.translated(self.home / DATABASE):
+            if self._writer is None:
+                self._writer = self._connect()
+            yield self._writer
+
+    def _connect(self) -> sqlite3.Connection:
+        connection, note = sqlite.connect(self.home / DATABASE, MIGRATIONS)
+        connection.row_factory = sqlite3.Row
+        self._open.append(connection)
+        if note:
+            console.say_once(note)
+        return connection
+
+    def _number(self, db: sqlite3.Connection, job: JobId) -> int:
+        """The job's id as the database has it, or NotFoundError."""
+        return int(self._job_row(db, job, "id")["id"])
+
     def _job(self, db: sqlite3.Connection, job: JobId) -> dict[str, Any]:
-        """The job's row, or NotFoundError."""
-        row = None
+        """All that is known of the job, or NotFoundError."""
+        return parsed(self._job_row(db, job, "*"))
+
+    def _job_row(self, db: sqlite3.Connection, job: JobId, columns: str) -> sqlite3.Row:
+        row: sqlite3.Row | None = None
         if can_be_id(job):
-            row = db.execute("SELECT * FROM jobs WHERE id = ?", (job,)).fetchone()
+            row = db.execute(f"SELECT {columns} FROM jobs WHERE id = ?", (job,)).fetchone()
         if row is None:
             raise NotFoundError(
                 f"job {job!r} does not exist in {self.home}. `ray-synapse ls` lists the ones "
                 "that do; without job_id, init makes a new one."
             )
-        return parsed(row)
+        return row
 
 
-def can_be_id(job: JobId) -> bool:
+def can_be_id(value: int | str) -> bool:
     """Whether SQLite can be asked for it: a larger integer is an error there."""
-    return not isinstance(job, int) or abs(job) <= MAX_ID
+    return not isinstance(value, int) or abs(value) <= MAX_ID
 
 
 def parsed(row: sqlite3.Row) -> dict[str, Any]:
@@ -76,3 +120,16 @@ def parsed(row: sqlite3.Row) -> dict[str, Any]:
 def now() -> str:
     """The time in ISO 8601, UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def stamp(time: str) -> str:
+    """The digits of a time, to stand in the URL of a file.
+
+    Clients keep what they downloaded by its URL, and the ids of an empty backend begin at 1 again.
+    """
+    return "".join(filter(str.isdigit, time))[:17]
+
+
+def _close_all(connections: list[sqlite3.Connection]) -> None:
+    while connections:
+        connections.pop().close()

@@ -75,25 +75,25 @@ class LocalBackend(Models):
         row = {**_columns(fields), "updated": now()}
         changes = ", ".join(f"{column} = ?" for column in row)
         with self._write() as db:
-            number = self._job(db, job)["id"]
+            number = self._number(db, job)
             db.execute(f"UPDATE jobs SET {changes} WHERE id = ?", (*row.values(), number))
 
     def delete_job(self, job: JobId) -> int:
         """Remove a job with all that belongs to it. Returns how many bytes of models that freed."""
         with self._write() as db:
-            number = self._job(db, job)["id"]
+            number = self._number(db, job)
             freed = db.execute("SELECT SUM(size) FROM models WHERE job = ?", (number,))
             size = freed.fetchone()[0] or 0
             db.execute("DELETE FROM jobs WHERE id = ?", (number,))
         shutil.rmtree(self.home / MODELS / str(number), ignore_errors=True)
-        with self._read() as db:  # gives the pages back; execute() would stop after a few
+        with self._alone() as db:  # gives the pages back; execute() would stop after a few
             db.executescript("PRAGMA incremental_vacuum")
         return int(size)
 
     def set_best_trial(self, job: JobId, payload: dict[str, Wire]) -> None:
         """Register the trial that won: ``trial_id`` and its hyperparameters."""
         with self._write() as db:
-            number = self._job(db, job)["id"]
+            number = self._number(db, job)
             db.execute("UPDATE jobs SET best_trial = ? WHERE id = ?", (dumps(payload), number))
 
     # What they log
@@ -124,7 +124,7 @@ class LocalBackend(Models):
     def counts(self, job: JobId) -> dict[str, Counts]:
         """What each process of the job had logged when it was last heard of."""
         with self._read() as db:
-            number = self._job(db, job)["id"]
+            number = self._number(db, job)
             rows = db.execute("SELECT * FROM processes WHERE job = ?", (number,)).fetchall()
         found = {}
         for row in rows:
@@ -139,7 +139,7 @@ class LocalBackend(Models):
     def trials(self, job: JobId) -> dict[str, Any] | None:
         """The newest trials table, or None."""
         with self._read() as db:
-            number = self._job(db, job)["id"]
+            number = self._number(db, job)
             row = db.execute(
                 "SELECT data FROM snapshots WHERE job = ? AND event = 'trials'", (number,)
             ).fetchone()
@@ -148,7 +148,7 @@ class LocalBackend(Models):
     def logs(self, job: JobId, event: str | None = None) -> list[dict[str, Any]]:
         """The single records of a job in the order they came, ``data`` parsed."""
         with self._read() as db:
-            number = self._job(db, job)["id"]
+            number = self._number(db, job)
             rows = db.execute(
                 "SELECT event, time, data, step, level, file FROM logs "
                 "WHERE job = ? AND (? IS NULL OR event = ?) ORDER BY id",
@@ -163,7 +163,7 @@ class LocalBackend(Models):
             query = "SELECT seq FROM processes WHERE job = ? AND process = ?"
             row = db.execute(query, (job, process)).fetchone()
         if row is None:
-            self._job(db, job)  # a clear error instead of a failed foreign key
+            self._number(db, job)  # a clear error instead of a failed foreign key
         return int(row["seq"]) if row else 0
 
 

@@ -27,7 +27,7 @@ class Models(Database):
     def models(self, job: JobId) -> list[dict[str, Any]]:
         """The job's models in the order they came; ``file`` is an absolute path."""
         with self._read() as db:
-            number = self._job(db, job)["id"]
+            number = self._number(db, job)
             rows = db.execute("SELECT * FROM models WHERE job = ? ORDER BY id", (number,))
             return [self._model(row) for row in rows]
 
@@ -47,13 +47,13 @@ class Models(Database):
     ) -> int:
         """Keep a model under a name that is not taken."""
         with self._read() as db:
-            number = self._job(db, job)["id"]
+            number = self._number(db, job)
         file = Path(MODELS) / str(number) / file_name(name)
         target = self.home / file
         part = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.part")
         with sqlite.translated(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-        self._check_space(name, size)
+        check_space(self.home, f"model {name}", size)
         try:
             with open(part, "wb") as archive:
                 write(archive)
@@ -77,19 +77,25 @@ class Models(Database):
     def _model(self, row: sqlite3.Row) -> dict[str, Any]:
         return {
             **dict(row),
-            "file": str(self.home / row["file"]),
+            "file": str(self.home / row["file"]) if row["file"] else None,
             "configuration": json.loads(row["configuration"]),
         }
 
-    def _check_space(self, name: str, size: int) -> None:
-        free = shutil.disk_usage(self.home).free
-        if free - size < MIN_FREE_BYTES:
-            raise NoSpaceError(
-                f"model {name} has {size / 1e9:.1f} GB, and {self.home} has {free / 1e9:.1f} GB "
-                f"free, of which {MIN_FREE_BYTES / 1e9:.1f} GB must stay free. Free space "
-                "(`ray-synapse rm JOB` removes a run), or upload less (upload="
-                '"best" or RAY_SYNAPSE_UPLOAD=best).'
-            )
+
+def check_space(home: Path, what: str, size: int) -> None:
+    """Refuse what would leave too little room on the disk.
+
+    Raises:
+        NoSpaceError: There is no room for ``size`` bytes.
+    """
+    free = shutil.disk_usage(home).free
+    if free - size < MIN_FREE_BYTES:
+        raise NoSpaceError(
+            f"{what} has {size / 1e9:.1f} GB, and {home} has {free / 1e9:.1f} GB "
+            f"free, of which {MIN_FREE_BYTES / 1e9:.1f} GB must stay free. Free space "
+            "(`ray-synapse rm JOB` removes a run), or upload less (upload="
+            '"best" or RAY_SYNAPSE_UPLOAD=best).'
+        )
 
 
 def file_name(name: str) -> str:

@@ -89,9 +89,37 @@ def test_a_database_of_a_newer_release_is_refused_and_left_alone(tmp_path: Path)
 
 def test_the_packages_own_steps_can_be_applied(tmp_path: Path) -> None:
     connection = opened(tmp_path / "x.db", MIGRATIONS)
-    assert tables(connection) == ["jobs", "logs", "models", "processes", "snapshots"]
+    assert tables(connection) == [
+        *("answers", "dataset_events", "datasets", "jobs", "logs", "models", "processes"),
+        *("snapshots", "uploads"),
+    ]
     assert one(connection, "PRAGMA user_version") == len(MIGRATIONS)
     assert one(connection, "PRAGMA integrity_check") == "ok"
+
+
+def test_a_database_of_the_first_release_keeps_its_jobs_and_models(tmp_path: Path) -> None:
+    old = opened(tmp_path / "x.db", MIGRATIONS[:1])
+    old.executescript(
+        """
+        INSERT INTO jobs (name, status, created, updated) VALUES ('a', 'SUCCEEDED', 't', 't');
+        INSERT INTO models (job, name, created, file, size, configuration)
+            VALUES (1, 'm', 't', 'models/1/m.zip', 7, '{}'), (1, 'gone', 't', 'f', 1, '{}');
+        DELETE FROM models WHERE name = 'gone';
+        """
+    )
+    old.close()
+    new = opened(tmp_path / "x.db", MIGRATIONS)
+    assert new.execute("SELECT id, job, name, file, size, upload FROM models").fetchall() == [
+        (1, 1, "m", "models/1/m.zip", 7, None)
+    ]
+    new.execute("INSERT INTO models (name, created, size, configuration) VALUES ('n', 't', 0, '')")
+    assert one(new, "SELECT MAX(id) FROM models") == 3, (
+        "the id of a removed model is not used again"
+    )
+    new.execute("DELETE FROM jobs")
+    assert one(new, "SELECT GROUP_CONCAT(name) FROM models") == "n"
+    assert new.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert one(new, "PRAGMA integrity_check") == "ok"
 
 
 def test_on_a_local_disk_readers_and_a_writer_do_not_block_each_other(tmp_path: Path) -> None:

@@ -1,0 +1,75 @@
+"""The answers to writes that came with an idempotency key, kept with what they wrote."""
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray_synapse.backend.api.checks import stored
+from ray_synapse.backend.api.protocol import Json
+from ray_synapse.backend.database import Database
+from ray_synapse.errors import RefusedError
+
+MAX_KEY_CHARS = 255
+KEPT_S = 7 * 24 * 3600  # a client that was cut off for a week may still repeat its last write
+FORGET_EVERY_S = 3600
+
+
+class Answers(Database):
+    """The part of ``EmbeddedApi`` that does a write once."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self._forget_at = 0.0
+
+    def _once(
+        self,
+        key: str | None,
+        call: str,
+        sent: Any,
+        write: Callable[[sqlite3.Connection], Json],
+    ) -> Json:
+        """Do a write in one transaction with the memory of its answer.
+
+        Args:
+            key: The idempotency key, or None for a write that is done each time.
+            call: Which call it is, with the ids in its path.
+            sent: The JSON that came with it.
+            write: Does it, and gives the answer. What it refuses is not remembered: nothing was
+                written then, and a repetition is harmless.
+
+        Raises:
+            RefusedError: The key came with another request before.
+        """
+        if key is None:
+            with self._write() as db:
+                return write(db)
+        if not 0 < len(key) <= MAX_KEY_CHARS:
+            raise RefusedError(
+                {"Idempotency-Key": [f"It has {len(key)} characters, allowed are 1 to 255."]}
+            )
+        request = hashlib.sha256(f"{call}\n{stored('body', sent)}".encode()).hexdigest()
+        with self._write() as db:
+            row = db.execute("SELECT * FROM answers WHERE key = ?", (key,)).fetchone()
+            if row is None:
+                answer = write(db)
+                created = int(time.time())
+                kept = (key, request, stored("answer", answer), created)
+                db.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", kept)
+                self._forget(db, created)
+                return answer
+        if row["request"] != request:
+            raise RefusedError(
+                {"Idempotency-Key": ["It came with another request before. Make a new key."]}
+            )
+        answer = json.loads(row["answer"])
+        assert isinstance(answer, dict)
+        return answer
+
+    def _forget(self, db: sqlite3.Connection, now: int) -> None:
+        if time.monotonic() >= self._forget_at:
+            self._forget_at = time.monotonic() + FORGET_EVERY_S
+            db.execute("DELETE FROM answers WHERE created < ?", (now - KEPT_S,))

@@ -1,0 +1,145 @@
+"""What is sent to the backend, checked field by field before anything is written."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ray_synapse.errors import RefusedError
+from ray_synapse.values import dumps
+
+Rule = Callable[[Any], str]  # what is wrong with a value, or ""
+
+MAX_SHOWN_CHARS = 60  # of a refused value in a message
+STATUSES = ("PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED")
+LEVELS = ("debug", "info", "success", "warning", "error", "danger")
+DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+-]+=[\w.+-]+)*;base64,")
+BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+
+
+def checked(
+    what: str, data: Any, rules: Mapping[str, Rule], required: Collection[str] = ()
+) -> dict[str, Any]:
+    """The object that was sent, if each of its fields is known and right.
+
+    Args:
+        what: What it is, for messages: "a model".
+        data: What was sent.
+        rules: The fields that it may have, and what each must be.
+        required: Those that it must have.
+
+    Raises:
+        RefusedError: It is no object, or some fields are wrong; all of these at once.
+    """
+    fields = an_object(what, data)
+    faults = {
+        str(name): [f"{what} has no such field; it has {', '.join(rules)}."]
+        for name in fields
+        if name not in rules
+    }
+    faults.update({name: ["This field is required."] for name in required if name not in fields})
+    for name, rule in rules.items():
+        if name in fields and (fault := rule(fields[name])):
+            faults[name] = [fault]
+    if faults:
+        raise RefusedError(faults)
+    return fields
+
+
+def an_object(what: str, data: Any) -> dict[str, Any]:
+    """``data`` if it is a JSON object.
+
+    Raises:
+        RefusedError: It is something else.
+    """
+    if not isinstance(data, dict):
+        raise RefusedError(f"{what} is sent as a JSON object, not as {shown(data)}.")
+    return data
+
+
+def stored(field: str, value: Any) -> str:
+    """The JSON text of a value as the database keeps it.
+
+    Raises:
+        RefusedError: It holds NaN or an infinity, which JSON does not have, or nests too deep.
+    """
+    try:
+        return dumps(value)
+    except RecursionError:
+        fault = "It nests too deep. Send it flat."
+    except ValueError:
+        fault = "It holds NaN or an infinity, which JSON does not have. Send null instead."
+    except TypeError as error:
+        fault = f"It is no JSON: {error}."
+    raise RefusedError({field: [fault]})
+
+
+def shown(value: Any) -> str:
+    """A value for a message."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
+
+
+def nullable(rule: Rule) -> Rule:
+    """The rule, or None."""
+    return lambda value: "" if value is None else rule(value)
+
+
+def anything(value: Any) -> str:
+    """Any JSON."""
+    return ""
+
+
+def mapping(value: Any) -> str:
+    """A JSON object."""
+    return "" if isinstance(value, dict) else f"It must be an object, not {shown(value)}."
+
+
+def text(value: Any) -> str:
+    """Any text."""
+    return "" if isinstance(value, str) else f"It must be text, not {shown(value)}."
+
+
+def name(value: Any) -> str:
+    """Text that says something."""
+    if isinstance(value, str) and value.strip():
+        return ""
+    return f"It must be text that is not blank, not {shown(value)}."
+
+
+def one_of(choices: Collection[str]) -> Rule:
+    """One of some words."""
+
+    def rule(value: Any) -> str:
+        if isinstance(value, str) and value in choices:
+            return ""
+        return f"It must be one of {', '.join(choices)}, not {shown(value)}."
+
+    return rule
+
+
+def identifier(value: Any) -> str:
+    """An id: an integer or text."""
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        return ""
+    return f"It must be an id (an integer or text), not {shown(value)}."
+
+
+def data_uri(value: Any) -> str:
+    """A file within the JSON."""
+    if isinstance(value, str) and (head := DATA_URI.match(value)):
+        content = len(value) - head.end()
+        if content % 4 == 0 and BASE64.fullmatch(value, head.end()):
+            return ""
+    return f"It must be data:<mime>;base64,<content>, not {shown(value)}."
+
+
+def utc(value: Any) -> str | None:
+    """A date and time of ISO 8601 with an offset, in UTC; None if it is something else."""
+    if not isinstance(value, str):
+        return None
+    try:  # Python 3.10 does not know the Z
+        time = datetime.fromisoformat(f"{value[:-1]}+00:00" if value.endswith("Z") else value)
+        return None if time.tzinfo is None else time.astimezone(timezone.utc).isoformat()
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,81 @@
+"""Lists, page by page, with links from one to the next."""
+
+import sqlite3
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+from ray_synapse.backend.api.checks import shown
+from ray_synapse.backend.api.protocol import Json, Query
+from ray_synapse.errors import NotFoundError, RefusedError
+
+PAGE_SIZE = 100  # the published client asks for as many
+MAX_PAGE_SIZE = 1000
+
+
+def values_of(query: Query, name: str) -> list[str]:
+    """What a parameter says, which may be repeated or a list with commas."""
+    return [
+        part.strip()
+        for key, value in query
+        if key == name
+        for part in value.split(",")
+        if part.strip()
+    ]
+
+
+def page(
+    db: sqlite3.Connection,
+    path: str,
+    query: Query,
+    table: str,
+    where: str = "1",
+    arguments: Sequence[int | str] = (),
+    order: str = "id DESC",
+) -> tuple[Json, list[sqlite3.Row]]:
+    """One page of a table's rows, and the answer around them (without the ``results``).
+
+    Args:
+        db: The database.
+        path: The list's own path, for the links.
+        query: The parameters of the request: ``page`` (from 1) and ``page_size`` are used here.
+        table: Which table.
+        where: Which of its rows, in SQL; with ``arguments``.
+        arguments: See ``where``.
+        order: By which columns, in SQL.
+
+    Raises:
+        RefusedError: ``page_size`` is no number over 0.
+        NotFoundError: There is no such page.
+    """
+    query = list(query)
+    size = min(_number(query, "page_size", PAGE_SIZE), MAX_PAGE_SIZE)
+    number = _number(query, "page", 1)
+    count = db.execute(f"SELECT COUNT(*) FROM {table} WHERE {where}", arguments).fetchone()[0]
+    last = max(1, -(-count // size))
+    if number > last:
+        raise NotFoundError(f"page {number} does not exist; the last one is {last}.")
+    rows = db.execute(
+        f"SELECT * FROM {table} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
+        (*arguments, size, (number - 1) * size),
+    ).fetchall()
+    answer = {
+        "count": count,
+        "next": _link(path, query, number + 1) if number < last else None,
+        "previous": _link(path, query, number - 1) if number > 1 else None,
+    }
+    return answer, rows
+
+
+def _number(query: Query, name: str, default: int) -> int:
+    given = [value for key, value in query if key == name]
+    if not given:
+        return default
+    text = given[-1]
+    if text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0:
+        return int(text)
+    raise RefusedError({name: [f"It must be a whole number over 0, not {shown(text)}."]})
+
+
+def _link(path: str, query: Query, number: int) -> str:
+    others = [(key, value) for key, value in query if key != "page"]
+    return f"{path}?{urlencode([*others, ('page', str(number))])}"

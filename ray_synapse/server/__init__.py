@@ -1,0 +1,1 @@
+"""The embedded backend over HTTP: the same API as a Synapse server."""

@@ -1,0 +1,160 @@
+"""The calls of the API as an ASGI application."""
+
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from ray_synapse.backend.api.embedded import EmbeddedApi
+from ray_synapse.backend.api.protocol import Json
+from ray_synapse.errors import BackendError, NotFoundError
+from ray_synapse.server.answers import Links, error_answer, refusal
+from ray_synapse.server.bodies import json_body, parse_json, receive_chunk
+from ray_synapse.server.guard import Guard, SilentClientError
+
+
+def create_app(api: EmbeddedApi, names: Collection[str], token: str | None) -> ASGIApp:
+    """The whole server, but for the sockets.
+
+    Args:
+        api: The backend that is served. It is closed when the server ends.
+        names: The host names by which clients may ask for it.
+        token: The token that each client must have, or None.
+    """
+    links = Links(token)
+    calls = _Calls(api, links)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        api.close()
+
+    app = Starlette(
+        routes=calls.routes(),
+        lifespan=lifespan,
+        exception_handlers={
+            BackendError: error_answer,
+            HTTPException: _http_error,
+            SilentClientError: _silent,
+            ClientDisconnect: _silent,
+            Exception: _crash,
+        },
+    )
+    app.router.redirect_slashes = False
+    return Guard(app, names, token, links)
+
+
+class _Calls:
+    def __init__(self, api: EmbeddedApi, links: Links) -> None:
+        self._api, self._links = api, links
+
+    def routes(self) -> list[Route]:
+        api, read, write = self._api, self._read, self._write
+        return [
+            Route("/logs/", write(api.create_logs, 201), methods=["POST"]),
+            Route("/jobs/", read(api.list_jobs, has_query=True)),
+            Route("/jobs/", write(api.create_job, 201), methods=["POST"]),
+            Route("/jobs/{job}/", read(api.get_job)),
+            Route("/jobs/{job}/", write(api.update_job), methods=["PATCH"]),
+            Route(
+                "/trains/{job}/override_best_trial/",
+                write(api.override_best_trial),
+                methods=["PUT"],
+            ),
+            Route("/plugin_releases/{release}/", read(api.get_plugin_release, has_query=True)),
+            Route("/models/", read(api.list_models, has_query=True)),
+            Route("/models/", write(api.create_model, 201), methods=["POST"]),
+            Route("/models/{model}/", read(api.get_model)),
+            Route("/chunked_upload/", self._chunk, methods=["PUT"]),
+            Route("/chunked_upload/{upload}/", read(api.get_upload)),
+            Route("/chunked_upload/{upload}/", self._chunk, methods=["PUT"]),
+            Route("/chunked_upload/{upload}/", write(api.finish_upload), methods=["POST"]),
+            Route("/sdk/ground_truth_events/", read(api.list_ground_truth_events, has_query=True)),
+            Route("/media/models/{model}/{made}/{name:path}", self._file(api.model_archive)),
+            Route("/media/uploads/{upload}/{name:path}", self._file(api.finished_upload)),
+            Route("/media/datasets/{event}/{made}/{name:path}", self._file(api.dataset_file, True)),
+        ]
+
+    def _read(self, call: Callable[..., Json], has_query: bool = False) -> Callable[..., object]:
+        async def endpoint(request: Request) -> Response:
+            arguments = [*request.path_params.values()]
+            if has_query:
+                arguments.append(request.query_params.multi_items())
+            return await self._answer(request, lambda: call(*arguments))
+
+        return endpoint
+
+    def _write(self, call: Callable[..., Json], status: int = 200) -> Callable[..., object]:
+        async def endpoint(request: Request) -> Response:
+            arguments, key = [*request.path_params.values()], _key_of(request)
+            body = await json_body(request)
+            return await self._answer(
+                request, lambda: call(*arguments, parse_json(body), key=key), status
+            )
+
+        return endpoint
+
+    async def _chunk(self, request: Request) -> Response:
+        upload = request.path_params.get("upload")
+        content_range = request.headers.get("content-range", "")
+        chunk = await run_in_threadpool(self._api.open_chunk, upload, content_range)
+        try:
+            filename = await receive_chunk(request, chunk)
+            key = _key_of(request)
+            return await self._answer(request, lambda: chunk.finish(filename, key))
+        finally:
+            await run_in_threadpool(chunk.close)
+
+    def _file(self, find: Callable[..., Path], is_by_name: bool = False) -> Callable[..., object]:
+        """The file that ``find`` knows; no path is ever made of what a client says."""
+
+        async def endpoint(request: Request) -> Response:
+            owner, *_, name = request.path_params.values()
+            path = await run_in_threadpool(find, owner, *([name] if is_by_name else []))
+            if not path.is_file():
+                raise NotFoundError(f"the file of {request.url.path} is gone from the disk.")
+            # To be kept, never shown: what was uploaded must not run as a page of ours.
+            return FileResponse(
+                path,
+                filename=name.rpartition("/")[2],
+                headers={"X-Content-Type-Options": "nosniff"},
+            )
+
+        return endpoint
+
+    async def _answer(
+        self, request: Request, call: Callable[[], Json], status: int = 200
+    ) -> Response:
+        """Do a call in a thread, since it waits for the disk."""
+        return await run_in_threadpool(
+            lambda: JSONResponse(self._links.whole(request, call()), status)
+        )
+
+
+def _key_of(request: Request) -> str | None:
+    return request.headers.get("idempotency-key")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = error.detail
+    if error.status_code == 404:
+        detail = f"There is nothing at {request.url.path}. Every path ends with a slash."
+    elif error.status_code == 405:
+        detail = f"{request.method} is not possible for {request.url.path}."
+    return refusal(error.status_code, detail, dict(error.headers or {}))
+
+
+async def _silent(request: Request, error: Exception) -> Response:
+    return refusal(408, "The request did not come to its end.", {"Connection": "close"})
+
+
+async def _crash(request: Request, error: Exception) -> Response:
+    return refusal(500, "The server failed. What went wrong is on its terminal.")

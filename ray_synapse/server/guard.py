@@ -1,0 +1,130 @@
+"""Who may ask, and how long a client may keep silent: before any call is looked at."""
+
+import ipaddress
+import traceback
+from collections.abc import Collection
+from hmac import compare_digest
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ray_synapse import console
+from ray_synapse.server.answers import Links, refusal
+from ray_synapse.server.bodies import MAX_FORM_BYTES
+
+SILENCE_S = 60.0  # the published client gives up after 15
+HONOURS_KEYS = (b"idempotency-key-honoured", b"true")
+
+
+class SilentClientError(Exception):
+    """A client did not send, or did not take, a byte for too long."""
+
+
+class Guard:
+    """Stands before the calls and lets only those through that may ask.
+
+    Args:
+        app: The calls.
+        names: The host names by which a client may ask for us. (Any IP address may be used: only a
+            name can be made to lead to somebody else's machine, by DNS rebinding.)
+        token: The token that each client must have, or None.
+        links: Knows the URLs that need no token.
+    """
+
+    def __init__(
+        self, app: ASGIApp, names: Collection[str], token: str | None, links: Links
+    ) -> None:
+        self._app, self._names, self._token, self._links = app, names, token, links
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, whatever happens."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(receive, send)
+        try:
+            refused = self._refusal(Request(scope))
+            await (refused or self._app)(scope, exchange.receive, exchange.send)
+        except SilentClientError:
+            pass
+        except Exception as error:  # it was answered with 500
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            console.say(
+                f"{scope['method']} {scope['path']}: {type(error).__name__}: {error} "
+                f"({where.filename}, line {where.lineno}). Please report this."
+            )
+
+    def _refusal(self, request: Request) -> Response | None:
+        host = request.headers.get("host", "")
+        if not self._is_ours(host):
+            known = ", ".join(sorted(self._names))
+            return refusal(
+                400, f"The host {host!r} is not this server. Use its IP address or {known}."
+            )
+        origin = request.headers.get("origin")
+        if origin is not None and origin != f"{request.url.scheme}://{host}":
+            return refusal(403, f"Pages of {origin} may not ask this server.")
+        if self._token is not None and not self._links.is_signed(request):
+            return _token_refusal(request, self._token)
+        return None
+
+    def _is_ours(self, host: str) -> bool:
+        name = host[: host.rindex(":")] if host.rpartition(":")[2].isdigit() else host
+        if name.lower() in self._names:
+            return True
+        try:
+            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return True
+
+
+def _token_refusal(request: Request, token: str) -> Response | None:
+    """A refusal of a request without the token. The user's token wins, as with Synapse."""
+    given = request.headers.get("authorization") or request.headers.get("synapse-access-token")
+    if given is None:
+        detail = "This server needs a token: send `Synapse-Access-Token: Token <value>`."
+    elif not compare_digest(given.encode(), f"Token {token}".encode()):
+        detail = "The token is wrong. `ray-synapse serve` prints the right one when it starts."
+    else:
+        return None
+    return refusal(401, detail, {"WWW-Authenticate": "Token"})
+
+
+class _Exchange:
+    """One request and its answer, with a client that may be slow."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self._has_all = False  # of the request
+
+    async def receive(self) -> Message:
+        """The next piece of the request; after the last one, wait for the client to go."""
+        if self._has_all:
+            return await self._receive()
+        try:
+            with anyio.fail_after(SILENCE_S):
+                message = await self._receive()
+        except TimeoutError:
+            self._has_all = True
+            raise SilentClientError from None
+        self._has_all = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a piece of the answer; first take what is left of the request.
+
+        A client that is still sending would see its connection break instead of the answer.
+        """
+        if message["type"] == "http.response.start":
+            drained = 0
+            while not self._has_all and drained <= MAX_FORM_BYTES:
+                drained += len((await self.receive()).get("body", b""))
+            message["headers"] = [*message.get("headers", ()), HONOURS_KEYS]
+        try:
+            with anyio.fail_after(SILENCE_S):
+                await self._send(message)
+        except TimeoutError:
+            raise SilentClientError from None

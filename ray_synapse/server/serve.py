@@ -1,0 +1,138 @@
+"""``ray-synapse serve``: the sockets, the token, and the loop."""
+
+import asyncio
+import ipaddress
+import secrets
+import socket
+from pathlib import Path
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ray_synapse.backend.api.embedded import EmbeddedApi
+from ray_synapse.errors import SettingsError
+from ray_synapse.server.app import create_app
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8470  # none of Ray's: 6379, 8000, 8076, 8265, 9000, 10001-19999, 44217, 52365
+HEADERS_S = 30.0  # within which a new connection must have sent a whole head of a request
+KEEP_ALIVE_S = 75  # longer than any client: a connection closed as a POST comes leaves it in doubt
+SHUTDOWN_S = 5  # within which requests may end after Ctrl-C
+BACKLOG = 1024
+MIN_TOKEN_CHARS = 8
+
+
+def serve(home: Path, host: str, port: int | None, token: str | None) -> None:
+    """Serve the embedded backend until Ctrl-C or SIGTERM.
+
+    Args:
+        home: Its folder.
+        host: The address to listen on, or a name of it.
+        port: The port; without one 8470, or any free one if that is taken.
+        token: What clients must send. Without one, none is needed on the loopback, and one is made
+            for any other address.
+
+    Raises:
+        SettingsError: It cannot listen there, or the token cannot stand in a header.
+        StorageError: The folder cannot be used.
+    """
+    if token is not None:
+        _check_token(token)
+    sock, is_local = _listen(host, port)
+    if token is None and not is_local:
+        token = secrets.token_urlsafe(24)
+    api = EmbeddedApi(home)
+    api.list_jobs()  # what is wrong with the folder shows now
+    _say_where(home, sock, host, token)
+    config = uvicorn.Config(
+        create_app(api, _names(host, is_local), token),
+        http=_Protocol,
+        ws="none",
+        lifespan="on",
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[sock])
+    except KeyboardInterrupt:  # uvicorn raises it again after the end
+        pass
+    finally:
+        sock.close()
+    print(f"stopped; everything is in {home}")
+
+
+class _Protocol(H11Protocol):
+    """Closes a connection that never asks for anything: each one takes a file descriptor."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(HEADERS_S, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+def _check_token(token: str) -> None:
+    is_plain = token.isascii() and token.isprintable() and " " not in token
+    if len(token) < MIN_TOKEN_CHARS or not is_plain:
+        raise SettingsError(
+            f"--token: it must have at least {MIN_TOKEN_CHARS} printable ASCII characters and no "
+            "blanks. Leave it away, then one is made."
+        )
+
+
+def _listen(host: str, port: int | None) -> tuple[socket.socket, bool]:
+    """A socket that listens, and whether only this machine can reach it."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(
+            f"--host {host!r} is no address of this machine: {error}. Give 127.0.0.1 for this "
+            "machine only, or 0.0.0.0 for all that can reach it."
+        ) from error
+    ip = str(address[0])
+    try:
+        sock = _bound(family, ip, DEFAULT_PORT if port is None else port)
+    except OSError as error:
+        if port is None:
+            sock = _bound(family, ip, 0)
+        else:
+            raise SettingsError(
+                f"cannot listen on {host}, port {port}: {error.strerror}. Give another --port, or "
+                "none for a free one."
+            ) from error
+    return sock, ipaddress.ip_address(ip.partition("%")[0]).is_loopback
+
+
+def _bound(family: int, ip: str, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((ip, port))
+        sock.listen(BACKLOG)  # two servers can bind one port before they listen
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _names(host: str, is_local: bool) -> frozenset[str]:
+    """The host names by which clients may ask for this server."""
+    ours = () if is_local else (socket.gethostname(), socket.getfqdn())
+    return frozenset(name.lower() for name in ("localhost", host, *ours))
+
+
+def _say_where(home: Path, sock: socket.socket, host: str, token: str | None) -> None:
+    ip, port = sock.getsockname()[:2]
+    name = socket.gethostname() if ipaddress.ip_address(ip).is_unspecified else host
+    url = f"http://{f'[{name}]' if ':' in name else name}:{port}"
+    print(f"serving {home} at {url} (Ctrl-C stops it)")
+    print(f"  SYNAPSE_HOST={url}")
+    if token is not None:
+        print(f"  SYNAPSE_ACCESS_TOKEN={token}")
+    print(end="", flush=True)
