@@ -78,8 +78,8 @@ def _serve(backend: LocalBackend, options: argparse.Namespace) -> int:
         from ray_synapse.server.serve import serve
     except ImportError as error:
         raise LibraryError(
-            f"serve needs {error.name}, which is not installed: "
-            "python -m pip install 'ray_synapse[ui]'"
+            f"serve needs {error.name}, which cannot be imported. Install it: "
+            'pip install --upgrade "starlette>=0.40" "uvicorn>=0.30" "python-multipart>=0.0.20"'
         ) from error
     serve(backend.home, options.host, options.port, options.token)
     return 0

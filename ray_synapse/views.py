@@ -211,7 +211,8 @@ def _print_messages(console: Console, messages: list[dict[str, Any]]) -> None:
     if messages:
         console.print("\nmessages", style="bold")
     for message in messages:
-        text = f"{_local_time(message['time'])}  {message['level']}: {message['data']['content']}"
+        level, content = message["level"] or "info", message["data"]["content"]
+        text = f"{_local_time(message['time'])}  {level}: {content}"
         console.print(text, markup=False)
 
 
@@ -241,7 +242,10 @@ def _cell(value: Any) -> str:
 
 
 def _percent(record: dict[str, Any] | None) -> str:
-    return f"{record['current_progress']['overall']:.0f} %" if record else "-"
+    """How much is done. Clients of the served backend may record progress in forms of their own."""
+    current = (record or {}).get("current_progress")
+    overall = current.get("overall") if isinstance(current, dict) else None
+    return f"{overall:.0f} %" if isinstance(overall, (int, float)) else "-"
 
 
 def _bytes(size: float) -> str:

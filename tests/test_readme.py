@@ -1,8 +1,10 @@
 """What the README shows is what a newcomer pastes: all of it runs here."""
 
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,9 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 BASH = [code for language, code in BLOCKS if language == "bash"]
 SCRIPT = next(code for code in PYTHON if code.startswith("# my_script.py"))
-QUICKSTART, TESTS, NO_CHANGE, LOOK = BASH
+CLIENT = next(code for code in PYTHON if code.startswith("# my_client.py"))
+GUIDE = [code for code in PYTHON if code not in (SCRIPT, CLIENT)]
+QUICKSTART, TESTS, NO_CHANGE, LOOK, SERVE, CALL, DATASET = BASH
 
 pytestmark = pytest.mark.ray
 
@@ -52,6 +56,7 @@ def user(tmp_path):
     env.pop("RAY_SYNAPSE_HOME")
 
     def run(command, cwd=home):
+        """Run a command to its end."""
         result = subprocess.run(
             command, cwd=cwd, env=env, capture_output=True, text=True, timeout=500, check=False
         )
@@ -59,15 +64,13 @@ def user(tmp_path):
         assert tracebacks(result.stderr) == []
         return result
 
-    run.home = home
+    run.home, run.env = home, env
     return run
 
 
 def test_the_guide_runs_from_top_to_bottom(user):
     (user.home / "guide.py").write_text(
-        "import ray\n"
-        "ray.init('local', num_cpus=2, include_dashboard=False)\n"
-        + "\n".join(code for code in PYTHON if code != SCRIPT)
+        "import ray\nray.init('local', num_cpus=2, include_dashboard=False)\n" + "\n".join(GUIDE)
     )
     user([sys.executable, "guide.py"])
     listed = user(["ray-synapse", "ls"]).stdout
@@ -86,6 +89,29 @@ def test_a_script_needs_no_change(user):
     shown = user(["ray-synapse", "show", "1"]).stdout
     assert "optimizes max score" in shown
     assert re.search(r"^\* \w+ +TERMINATED +2 +4", shown, re.MULTILINE)
+
+
+def test_the_server_takes_what_the_guide_sends(user):
+    (user.home / "my_client.py").write_text(CLIENT)
+    added = user(["bash", "-ec", DATASET]).stdout
+    assert added.startswith("dataset 1: 1 train, 0 validation, 0 test")
+    server = subprocess.Popen(
+        ["bash", "-ec", f"exec {SERVE}"], env=user.env, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        address = re.search(r"http://\S+", server.stdout.readline()).group()
+        call = re.sub(r"http://\S+", address, CALL)
+        called = user(["bash", "-ec", call]).stdout
+    finally:
+        server.send_signal(signal.SIGINT)
+        assert server.wait(30) == 0
+    assert called == "{'count': 2}\n{'count': 2}\nTrue\n"
+    shown = json.loads(user(["ray-synapse", "show", "1", "--json"]).stdout)
+    assert (shown["name"], shown["status"], len(shown["metrics"])) == (
+        "from elsewhere",
+        "SUCCEEDED",
+        2,
+    )
 
 
 def test_one_pasted_command_runs_the_quickstart(user, tmp_path):

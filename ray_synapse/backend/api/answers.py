@@ -25,6 +25,12 @@ class Answers(Database):
         super().__init__(home)
         self._forget_at = 0.0
 
+    def _connect(self) -> sqlite3.Connection:
+        """What is answered is forgotten by the client, so it must survive a power cut, too."""
+        connection = super()._connect()
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
     def _once(
         self,
         key: str | None,

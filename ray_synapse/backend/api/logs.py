@@ -75,8 +75,12 @@ def _entry(entry: Any, where: str) -> Entry:
 
 def _check_data(event: str, data: Json) -> None:
     """What the events that are shown must have."""
-    if event == "trials" and not isinstance(data.get("trials"), dict):
-        raise RefusedError({"data": ["`trials` must be an object of trial id to values."]})
+    if event == "trials":
+        if not isinstance(data.get("trials"), dict):
+            raise RefusedError({"data": ["`trials` must be an object of trial id to values."]})
+        for part in ("base", "hyperparameters", "metrics"):
+            if not isinstance(data.get(part) or [], list):
+                raise RefusedError({"data": [f"`{part}` must be a list of names of columns."]})
     if event == "message" and not isinstance(data.get("content"), str):
         raise RefusedError({"data": ["`content` must be text."]})
 
