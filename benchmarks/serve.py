@@ -76,8 +76,8 @@ def write_logs(url: str, seconds: float, readers: int) -> float:
     for thread in threads:
         thread.join()
     print(
-        f"{readers} readers: {rate:,.0f} entries/s in batches of {BATCH} for {seconds:g} s; a batch "
-        f"takes {1e3 * statistics.median(times):.1f} ms (median), {1e3 * max(times):.0f} ms "
+        f"{readers} readers: {rate:,.0f} entries/s in batches of {BATCH} for {seconds:g} s; a "
+        f"batch takes {1e3 * statistics.median(times):.1f} ms (median), {1e3 * max(times):.0f} ms "
         f"(longest); {sum(reads) / seconds:,.0f} reads/s beside"
     )
     return rate
