@@ -245,7 +245,8 @@ def _percent(record: dict[str, Any] | None) -> str:
     """How much is done. Clients of the served backend may record progress in forms of their own."""
     current = (record or {}).get("current_progress")
     overall = current.get("overall") if isinstance(current, dict) else None
-    return f"{overall:.0f} %" if isinstance(overall, (int, float)) else "-"
+    is_percentage = isinstance(overall, (int, float)) and 0 <= overall <= 100
+    return f"{overall:.0f} %" if is_percentage else "-"
 
 
 def _bytes(size: float) -> str:
@@ -257,4 +258,7 @@ def _bytes(size: float) -> str:
 
 
 def _local_time(text: str) -> str:
-    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, OSError, ValueError):  # the last or the first day of all, elsewhere
+        return text

@@ -253,3 +253,40 @@ def test_the_installed_command_is_the_same(backend: LocalBackend) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == command("show", str(job)).stdout
+
+
+def write_dataset(folder: Path) -> Path:
+    for name in ("train/1.png", "train/2.png", "val/3.png", ".hidden/4.png", "train/.DS_Store"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"an image")
+    (folder / "train" / "1.json").write_text('{"digit": 7}')
+    return folder
+
+
+def test_dataset_add_says_what_it_found_and_by_which_id(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_dataset(tmp_path / "digits")
+    assert main(["dataset", "add", str(folder)]) == 0
+    assert main(["dataset", "add", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"dataset {number}: 2 train, 1 validation, 0 test (its files stay in {folder})"
+        for number in (1, 2)
+    ]
+
+
+def test_dataset_add_says_what_is_wrong_with_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty, damaged = tmp_path / "empty", write_dataset(tmp_path / "damaged")
+    empty.mkdir()
+    (damaged / "train" / "2.json").write_text("{'digit': 7}")
+    for folder, fault in (
+        (tmp_path / "missing", "is no folder"),
+        (empty, "has 0 files"),
+        (damaged, f"{Path('train', '2.json')} is no JSON"),
+    ):
+        assert main(["dataset", "add", str(folder)]) == 1
+        error = capsys.readouterr().err
+        assert is_one_clean_line(error)
+        assert fault in error

@@ -93,9 +93,8 @@ class Database:
         return parsed(self._job_row(db, job, "*"))
 
     def _job_row(self, db: sqlite3.Connection, job: JobId, columns: str) -> sqlite3.Row:
-        row: sqlite3.Row | None = None
-        if can_be_id(job):
-            row = db.execute(f"SELECT {columns} FROM jobs WHERE id = ?", (job,)).fetchone()
+        query = f"SELECT {columns} FROM jobs WHERE id = ?"
+        row: sqlite3.Row | None = db.execute(query, (as_id(job),)).fetchone()
         if row is None:
             raise NotFoundError(
                 f"job {job!r} does not exist in {self.home}. `ray-synapse ls` lists the ones "
@@ -104,9 +103,14 @@ class Database:
         return row
 
 
-def can_be_id(value: int | str) -> bool:
-    """Whether SQLite can be asked for it: a larger integer is an error there."""
-    return not isinstance(value, int) or abs(value) <= MAX_ID
+def as_id(value: int | str) -> int:
+    """The number that an id stands for; 0, which is nobody's, if it cannot be one.
+
+    SQLite itself would find row 1 by "01", "1.0" and " 1", and fails on larger integers.
+    """
+    text = str(value)
+    is_plain = text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= 19
+    return number if is_plain and (number := int(text)) <= MAX_ID else 0
 
 
 def parsed(row: sqlite3.Row) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ray_synapse.backend.database import DATABASE, JSON_FIELDS, can_be_id, now, parsed
+from ray_synapse.backend.database import DATABASE, JSON_FIELDS, as_id, now, parsed
 from ray_synapse.backend.models import MODELS, Models
 from ray_synapse.backend.protocol import SNAPSHOTS, Batch, Counts, JobId, Record
 from ray_synapse.errors import SettingsError, StorageError
@@ -158,10 +158,8 @@ class LocalBackend(Models):
 
     def _kept(self, db: sqlite3.Connection, job: JobId, process: str) -> int:
         """Every record of that process up to the returned one is kept."""
-        row = None
-        if can_be_id(job):
-            query = "SELECT seq FROM processes WHERE job = ? AND process = ?"
-            row = db.execute(query, (job, process)).fetchone()
+        query = "SELECT seq FROM processes WHERE job = ? AND process = ?"
+        row = db.execute(query, (as_id(job), process)).fetchone()
         if row is None:
             self._number(db, job)  # a clear error instead of a failed foreign key
         return int(row["seq"]) if row else 0

@@ -5,7 +5,7 @@ import hmac
 from urllib.parse import unquote
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from ray_synapse.backend.api.protocol import Json
 from ray_synapse.errors import (
@@ -16,6 +16,7 @@ from ray_synapse.errors import (
     StorageError,
     TooLargeError,
 )
+from ray_synapse.values import Wire, dumps
 
 LINKS = ("next", "previous", "url", "file")  # the fields of an answer that are paths of ours
 MEDIA = "/media/"
@@ -75,9 +76,16 @@ class Links:
         return hmac.new(self._token.encode(), path.encode(), hashlib.sha256).hexdigest()
 
 
+def json_answer(
+    content: Wire, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """An answer of JSON: without NaN, and without the lone surrogates that UTF-8 does not have."""
+    return Response(dumps(content), status, headers, "application/json")
+
+
 def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     """An answer that says what is wrong."""
-    return JSONResponse({"detail": detail}, status, headers)
+    return json_answer({"detail": detail}, status, headers)
 
 
 async def error_answer(request: Request, error: Exception) -> Response:
@@ -85,6 +93,6 @@ async def error_answer(request: Request, error: Exception) -> Response:
     assert isinstance(error, BackendError)
     status = next(status for kind, status in STATUS_OF if isinstance(error, kind))
     if isinstance(error, RefusedError) and error.faults:
-        return JSONResponse(error.faults, status)
+        return json_answer({name: [*texts] for name, texts in error.faults.items()}, status)
     retry = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
     return refusal(status, str(error), retry)

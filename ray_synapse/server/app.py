@@ -8,14 +8,14 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ray_synapse.backend.api.embedded import EmbeddedApi
 from ray_synapse.backend.api.protocol import Json
 from ray_synapse.errors import BackendError, NotFoundError
-from ray_synapse.server.answers import Links, error_answer, refusal
+from ray_synapse.server.answers import Links, error_answer, json_answer, refusal
 from ray_synapse.server.bodies import json_body, parse_json, receive_chunk
 from ray_synapse.server.guard import Guard, SilentClientError
 
@@ -65,7 +65,7 @@ class _Calls:
             Route("/jobs/{job}/", write(api.update_job), methods=["PATCH"]),
             Route(
                 "/trains/{job}/override_best_trial/",
-                write(api.override_best_trial),
+                write(api.override_best_trial, has_links=False),  # its fields are the user's
                 methods=["PUT"],
             ),
             Route("/plugin_releases/{release}/", read(api.get_plugin_release, has_query=True)),
@@ -77,9 +77,11 @@ class _Calls:
             Route("/chunked_upload/{upload}/", self._chunk, methods=["PUT"]),
             Route("/chunked_upload/{upload}/", write(api.finish_upload), methods=["POST"]),
             Route("/sdk/ground_truth_events/", read(api.list_ground_truth_events, has_query=True)),
-            Route("/media/models/{model}/{made}/{name:path}", self._file(api.model_archive)),
-            Route("/media/uploads/{upload}/{name:path}", self._file(api.finished_upload)),
-            Route("/media/datasets/{event}/{made}/{name:path}", self._file(api.dataset_file, True)),
+            Route("/media/models/{model}/{made}/{name}", self._file(api.model_archive, 1)),
+            Route("/media/uploads/{upload}/{made}/{name}", self._file(api.finished_upload, 1)),
+            Route(
+                "/media/datasets/{event}/{number}/{made}/{name}", self._file(api.dataset_file, 2)
+            ),
         ]
 
     def _read(self, call: Callable[..., Json], has_query: bool = False) -> Callable[..., object]:
@@ -91,12 +93,14 @@ class _Calls:
 
         return endpoint
 
-    def _write(self, call: Callable[..., Json], status: int = 200) -> Callable[..., object]:
+    def _write(
+        self, call: Callable[..., Json], status: int = 200, has_links: bool = True
+    ) -> Callable[..., object]:
         async def endpoint(request: Request) -> Response:
             arguments, key = [*request.path_params.values()], _key_of(request)
             body = await json_body(request)
             return await self._answer(
-                request, lambda: call(*arguments, parse_json(body), key=key), status
+                request, lambda: call(*arguments, parse_json(body), key=key), status, has_links
             )
 
         return endpoint
@@ -112,30 +116,37 @@ class _Calls:
         finally:
             await run_in_threadpool(chunk.close)
 
-    def _file(self, find: Callable[..., Path], is_by_name: bool = False) -> Callable[..., object]:
-        """The file that ``find`` knows; no path is ever made of what a client says."""
+    def _file(self, find: Callable[..., Path], ids: int) -> Callable[..., object]:
+        """The file that ``find`` knows by the first parts of the path.
+
+        No path on the disk is ever made of what a client says.
+        """
 
         async def endpoint(request: Request) -> Response:
-            owner, *_, name = request.path_params.values()
-            path = await run_in_threadpool(find, owner, *([name] if is_by_name else []))
-            if not path.is_file():
+            parts = [*request.path_params.values()]
+            path = await run_in_threadpool(lambda: find(*parts[:ids]))
+            if not await run_in_threadpool(path.is_file):
                 raise NotFoundError(f"the file of {request.url.path} is gone from the disk.")
             # To be kept, never shown: what was uploaded must not run as a page of ours.
-            return FileResponse(
-                path,
-                filename=name.rpartition("/")[2],
-                headers={"X-Content-Type-Options": "nosniff"},
-            )
+            headers = {"X-Content-Type-Options": "nosniff"}
+            return FileResponse(path, filename=parts[-1], headers=headers)
 
         return endpoint
 
     async def _answer(
-        self, request: Request, call: Callable[[], Json], status: int = 200
+        self,
+        request: Request,
+        call: Callable[[], Json],
+        status: int = 200,
+        has_links: bool = True,
     ) -> Response:
         """Do a call in a thread, since it waits for the disk."""
-        return await run_in_threadpool(
-            lambda: JSONResponse(self._links.whole(request, call()), status)
-        )
+
+        def answer() -> Response:
+            found = call()
+            return json_answer(self._links.whole(request, found) if has_links else found, status)
+
+        return await run_in_threadpool(answer)
 
 
 def _key_of(request: Request) -> str | None:

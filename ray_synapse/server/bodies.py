@@ -9,7 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from ray_synapse.backend.api.uploads import MAX_CHUNK_BYTES, Chunk
+from ray_synapse.backend.api.chunks import MAX_CHUNK_BYTES
+from ray_synapse.backend.api.uploads import Chunk
 from ray_synapse.errors import RefusedError, TooLargeError
 
 MAX_JSON_BYTES = 32 << 20  # an image of 20 MiB, the most that a run logs, has 27 MiB in base64
@@ -71,7 +72,7 @@ async def receive_chunk(request: Request, chunk: Chunk) -> str:
             await run_in_threadpool(chunk.write, form.taken())
     form.check_end()
     await run_in_threadpool(chunk.write, form.taken())
-    return form.filename.decode("utf-8", "replace") or "file"
+    return form.filename.decode("utf-8", "replace")
 
 
 class _Form:

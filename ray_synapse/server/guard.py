@@ -4,6 +4,7 @@ import ipaddress
 import traceback
 from collections.abc import Collection
 from hmac import compare_digest
+from typing import NoReturn
 
 import anyio
 from starlette.requests import Request
@@ -47,12 +48,12 @@ class Guard:
         try:
             refused = self._refusal(Request(scope))
             await (refused or self._app)(scope, exchange.receive, exchange.send)
-        except SilentClientError:
-            pass
-        except Exception as error:  # it was answered with 500
+        except Exception as error:  # it was answered, if that was still possible
+            if exchange.is_given_up:
+                return
             where = traceback.extract_tb(error.__traceback__)[-1]
             console.say(
-                f"{scope['method']} {scope['path']}: {type(error).__name__}: {error} "
+                f"{scope['method']} {scope['path']!r}: {error!r} "
                 f"({where.filename}, line {where.lineno}). Please report this."
             )
 
@@ -99,6 +100,7 @@ class _Exchange:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self._has_all = False  # of the request
+        self.is_given_up = False  # since the client keeps silent
 
     async def receive(self) -> Message:
         """The next piece of the request; after the last one, wait for the client to go."""
@@ -109,7 +111,7 @@ class _Exchange:
                 message = await self._receive()
         except TimeoutError:
             self._has_all = True
-            raise SilentClientError from None
+            self._give_up()
         self._has_all = not message.get("more_body", False)
         return message
 
@@ -127,4 +129,8 @@ class _Exchange:
             with anyio.fail_after(SILENCE_S):
                 await self._send(message)
         except TimeoutError:
-            raise SilentClientError from None
+            self._give_up()
+
+    def _give_up(self) -> NoReturn:
+        self.is_given_up = True
+        raise SilentClientError from None

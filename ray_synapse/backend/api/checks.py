@@ -1,6 +1,7 @@
 """What is sent to the backend, checked field by field before anything is written."""
 
 import re
+import reprlib
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -10,10 +11,16 @@ from ray_synapse.values import dumps
 
 Rule = Callable[[Any], str]  # what is wrong with a value, or ""
 
-MAX_SHOWN_CHARS = 60  # of a refused value in a message
+_SHORT = reprlib.Repr()  # a refused value may be large, or nest deep
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+MAX_DEPTH = 64  # of nested JSON: what was taken must also be readable, by any client
 STATUSES = ("PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED")
 LEVELS = ("debug", "info", "success", "warning", "error", "danger")
 DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+-]+=[\w.+-]+)*;base64,")
+SURROGATES = re.compile("[\ud800-\udfff]")
+TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:?\d\d)", re.ASCII
+)
 BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
@@ -64,9 +71,9 @@ def stored(field: str, value: Any) -> str:
         RefusedError: It holds NaN or an infinity, which JSON does not have, or nests too deep.
     """
     try:
-        return dumps(value)
-    except RecursionError:
-        fault = "It nests too deep. Send it flat."
+        if is_within(value, MAX_DEPTH):
+            return dumps(value)
+        fault = f"It nests deeper than {MAX_DEPTH} levels. Send it flat."
     except ValueError:
         fault = "It holds NaN or an infinity, which JSON does not have. Send null instead."
     except TypeError as error:
@@ -74,10 +81,17 @@ def stored(field: str, value: Any) -> str:
     raise RefusedError({field: [fault]})
 
 
+def is_within(value: Any, depth: int) -> bool:
+    """Whether objects and lists nest at most so deep."""
+    items = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, (dict, list)):
+        return True
+    return depth > 0 and all(is_within(item, depth - 1) for item in items)
+
+
 def shown(value: Any) -> str:
     """A value for a message."""
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
+    return _SHORT.repr(value)
 
 
 def nullable(rule: Rule) -> Rule:
@@ -96,15 +110,17 @@ def mapping(value: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """Any text."""
-    return "" if isinstance(value, str) else f"It must be text, not {shown(value)}."
+    """Any text that UTF-8 can hold."""
+    if isinstance(value, str) and not SURROGATES.search(value):
+        return ""
+    return f"It must be text (with whole characters), not {shown(value)}."
 
 
 def name(value: Any) -> str:
     """Text that says something."""
-    if isinstance(value, str) and value.strip():
-        return ""
-    return f"It must be text that is not blank, not {shown(value)}."
+    if isinstance(value, str) and not value.strip():
+        return f"It must not be blank, but it is {shown(value)}."
+    return text(value)
 
 
 def one_of(choices: Collection[str]) -> Rule:
@@ -121,7 +137,7 @@ def one_of(choices: Collection[str]) -> Rule:
 def identifier(value: Any) -> str:
     """An id: an integer or text."""
     if isinstance(value, (int, str)) and not isinstance(value, bool):
-        return ""
+        return text(str(value))
     return f"It must be an id (an integer or text), not {shown(value)}."
 
 
@@ -136,10 +152,13 @@ def data_uri(value: Any) -> str:
 
 def utc(value: Any) -> str | None:
     """A date and time of ISO 8601 with an offset, in UTC; None if it is something else."""
-    if not isinstance(value, str):
+    match = TIME.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
         return None
-    try:  # Python 3.10 does not know the Z
-        time = datetime.fromisoformat(f"{value[:-1]}+00:00" if value.endswith("Z") else value)
-        return None if time.tzinfo is None else time.astimezone(timezone.utc).isoformat()
+    day, clock, fraction, zone = match.groups()
+    offset = "+00:00" if zone == "Z" else f"{zone[:3]}:{zone[-2:]}"
+    try:  # Python 3.10 takes this form only
+        time = datetime.fromisoformat(f"{day}T{clock}.{(fraction or '')[:6]:0<6}{offset}")
+        return time.astimezone(timezone.utc).isoformat()
     except (ValueError, OverflowError):
         return None

@@ -5,13 +5,12 @@ import sqlite3
 from collections import Counter, defaultdict
 from pathlib import Path, PurePath
 from typing import Any
-from urllib.parse import quote
 
 from ray_synapse.backend import sqlite
 from ray_synapse.backend.api import checks
-from ray_synapse.backend.api.pages import page, values_of
+from ray_synapse.backend.api.pages import link_name, page, values_of
 from ray_synapse.backend.api.protocol import Json, Query
-from ray_synapse.backend.database import Database, now, stamp
+from ray_synapse.backend.database import Database, as_id, now, stamp
 from ray_synapse.errors import NotFoundError, RefusedError, SettingsError
 
 CATEGORIES = {  # the folders that say what their files are for
@@ -89,18 +88,18 @@ class DatasetCalls(Database):
         results = [_wire(row) for row in rows]
         return {**answer, "results": [{name: each[name] for name in fields} for each in results]}
 
-    def dataset_file(self, event: str, name: str) -> Path:
-        """Where a file of an item lies on this machine."""
+    def dataset_file(self, event: str, number: str) -> Path:
+        """Where a file of an item lies on this machine; the first one is number 0."""
         query = (
             "SELECT folder, files FROM dataset_events JOIN datasets ON datasets.id = dataset "
             "WHERE dataset_events.id = ?"
         )
         with self._read() as db:
-            row = db.execute(query, (event,)).fetchone()
-        files = json.loads(row["files"]) if row else {}
-        if name not in files:
-            raise NotFoundError(f"item {event!r} has no file {name!r}.")
-        return Path(row["folder"], files[name])
+            row = db.execute(query, (as_id(event),)).fetchone()
+        files = list(json.loads(row["files"]).values()) if row else []
+        if number not in map(str, range(len(files))):
+            raise NotFoundError(f"item {event!r} has no file number {number!r}.")
+        return Path(row["folder"], files[int(number)])
 
 
 def _items(folder: Path) -> dict[tuple[str, PurePath], list[PurePath]]:
@@ -154,8 +153,8 @@ def _check_datasets(db: sqlite3.Connection, datasets: list[str]) -> None:
 def _wire(row: sqlite3.Row) -> Json:
     event, made = row["id"], stamp(row["created"])
     links = {
-        name: {"url": f"/media/datasets/{event}/{made}/{quote(name, safe='')}"}
-        for name in json.loads(row["files"])
+        name: {"url": f"/media/datasets/{event}/{number}/{made}/{link_name(name)}"}
+        for number, name in enumerate(json.loads(row["files"]))
     }
     return {
         "id": event,

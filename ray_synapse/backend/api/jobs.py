@@ -1,5 +1,6 @@
 """``/jobs/``, ``/trains/`` and ``/plugin_releases/``: the jobs and what is known of them."""
 
+import json
 import sqlite3
 from typing import Any
 
@@ -8,7 +9,7 @@ from ray_synapse.backend.api import checks
 from ray_synapse.backend.api.answers import Answers
 from ray_synapse.backend.api.pages import page, values_of
 from ray_synapse.backend.api.protocol import Json, Query
-from ray_synapse.backend.database import can_be_id, now, parsed
+from ray_synapse.backend.database import as_id, now, parsed
 from ray_synapse.errors import NotFoundError, RefusedError, SettingsError
 from ray_synapse.names import encode_name
 
@@ -87,7 +88,7 @@ class JobCalls(Answers):
         def write(db: sqlite3.Connection) -> Json:
             number = self._number(db, job)
             db.execute("UPDATE jobs SET best_trial = ? WHERE id = ?", (best, number))
-            return sent
+            return dict(json.loads(best))
 
         return self._once(key, f"PUT /trains/{job}/override_best_trial/", fields, write)
 
@@ -132,9 +133,7 @@ def _filter(query: list[tuple[str, str]]) -> tuple[str, list[int | str]]:
     for name, only in (("category", CATEGORY), ("job__action", ACTION)):
         if any(text != only for text in values_of(query, name)):
             conditions.append("0")
-    ids = [text for text in values_of(query, "ids_ex") if text.isascii() and text.isdigit()]
-    left_out = [number for number in map(int, ids) if can_be_id(number)]
-    if left_out:
+    if left_out := [as_id(text) for text in values_of(query, "ids_ex")]:
         conditions.append(f"id NOT IN ({', '.join('?' * len(left_out))})")
         arguments += left_out
     return " AND ".join(conditions), arguments

@@ -58,6 +58,8 @@ def _entry(entry: Any, where: str) -> Entry:
     try:
         known = {name: fields[name] for name in RULES if name in fields}
         checks.checked("a log entry", known, RULES, REQUIRED)
+        for name in fields.keys() - RULES.keys():
+            checks.stored(name, fields[name])
         _check_data(known["event"], known["data"])
         return Entry(
             job=known["job"],
@@ -81,6 +83,8 @@ def _check_data(event: str, data: Json) -> None:
         for part in ("base", "hyperparameters", "metrics"):
             if not isinstance(data.get(part) or [], list):
                 raise RefusedError({"data": [f"`{part}` must be a list of names of columns."]})
+        if not isinstance(data.get("best_trial") or "", str):
+            raise RefusedError({"data": ["`best_trial` must be a trial's id, or empty."]})
     if event == "message" and not isinstance(data.get("content"), str):
         raise RefusedError({"data": ["`content` must be text."]})
 

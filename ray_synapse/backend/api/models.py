@@ -4,14 +4,13 @@ import json
 import sqlite3
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from ray_synapse.backend.api import checks
 from ray_synapse.backend.api.answers import Answers
-from ray_synapse.backend.api.pages import page
+from ray_synapse.backend.api.pages import link_name, page
 from ray_synapse.backend.api.protocol import Json, Query
 from ray_synapse.backend.api.uploads import UPLOADS
-from ray_synapse.backend.database import can_be_id, now, stamp
+from ray_synapse.backend.database import as_id, now, stamp
 from ray_synapse.errors import NotFoundError, RefusedError
 
 RULES = {
@@ -108,9 +107,8 @@ def _archive(db: sqlite3.Connection, upload: int | str | None) -> Json:
 
 
 def _row(db: sqlite3.Connection, model: int | str) -> sqlite3.Row:
-    row: sqlite3.Row | None = None
-    if can_be_id(model):
-        row = db.execute("SELECT * FROM models WHERE id = ?", (model,)).fetchone()
+    query = "SELECT * FROM models WHERE id = ?"
+    row: sqlite3.Row | None = db.execute(query, (as_id(model),)).fetchone()
     if row is None:
         raise NotFoundError(f"model {model!r} does not exist; GET /models/ lists the ones that do.")
     return row
@@ -121,7 +119,7 @@ def _model(db: sqlite3.Connection, model: int | str) -> Json:
 
 
 def _wire(row: sqlite3.Row) -> Json:
-    link = f"/media/models/{row['id']}/{stamp(row['created'])}/{quote(row['name'], safe='')}.zip"
+    link = f"/media/models/{row['id']}/{stamp(row['created'])}/{link_name(row['name'])}.zip"
     fields = ("id", "name", "job", "created", "size", "plugin", "version", "checkpoint")
     return {
         **{field: row[field] for field in fields},

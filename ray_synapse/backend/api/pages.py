@@ -1,5 +1,6 @@
-"""Lists, page by page, with links from one to the next."""
+"""Lists, page by page, and the links in answers."""
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from urllib.parse import urlencode
@@ -10,6 +11,7 @@ from ray_synapse.errors import NotFoundError, RefusedError
 
 PAGE_SIZE = 100  # the published client asks for as many
 MAX_PAGE_SIZE = 1000
+UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def values_of(query: Query, name: str) -> list[str]:
@@ -21,6 +23,11 @@ def values_of(query: Query, name: str) -> list[str]:
         for part in value.split(",")
         if part.strip()
     ]
+
+
+def link_name(name: str) -> str:
+    """A name as the last part of a link: no client or proxy reads anything else into it."""
+    return UNSAFE.sub("_", name).strip("._") or "file"
 
 
 def page(

@@ -2,119 +2,70 @@
 
 import hashlib
 import os
-import re
 import sqlite3
-import threading
 import time
 import uuid
+import zlib
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import quote
+from typing import Any
 
 from ray_synapse.backend import sqlite
 from ray_synapse.backend.api import checks
 from ray_synapse.backend.api.answers import Answers
+from ray_synapse.backend.api.chunks import ChunkFiles, Range, wrong_range
+from ray_synapse.backend.api.pages import link_name
 from ray_synapse.backend.api.protocol import Json
-from ray_synapse.backend.database import now
+from ray_synapse.backend.database import now, stamp
 from ray_synapse.backend.models import check_space
-from ray_synapse.errors import NotFoundError, RefusedError, TooLargeError
+from ray_synapse.errors import NotFoundError, RefusedError
 
 UPLOADS = "uploads"
-MAX_CHUNK_BYTES = 128 << 20  # the published client sends 50 MiB
-MAX_UPLOAD_BYTES = 256 << 30  # beyond any single model
 ABANDONED_S = 7 * 24 * 3600  # an upload that did not become a model in this time is removed
 READ_BYTES = 1 << 20
-RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
-
-
-class Range(NamedTuple):
-    """The bytes ``first`` to ``last`` of ``total``, all counted from 0."""
-
-    first: int
-    last: int
-    total: int
-
-    @classmethod
-    def of(cls, text: str) -> "Range":
-        """Read a ``Content-Range``.
-
-        Raises:
-            RefusedError: It is none, or its numbers do not fit together.
-            TooLargeError: The chunk or the file is larger than the limits.
-        """
-        match = RANGE.fullmatch(text)
-        if match is None:
-            raise _wrong(f"it must be `bytes <first>-<last>/<total>`, not {checks.shown(text)}")
-        found = cls(*map(int, match.groups()))
-        if not found.first <= found.last < found.total:
-            raise _wrong(f"{text!r}: first <= last < total must hold")
-        if found.length > MAX_CHUNK_BYTES:
-            raise TooLargeError(f"a chunk has at most {MAX_CHUNK_BYTES} bytes, not {found.length}.")
-        if found.total > MAX_UPLOAD_BYTES:
-            raise TooLargeError(f"a file has at most {MAX_UPLOAD_BYTES} bytes, not {found.total}.")
-        return found
-
-    @property
-    def length(self) -> int:
-        """How many bytes the chunk has."""
-        return self.last - self.first + 1
 
 
 class Chunk:
     """One chunk on its way to the disk: write it in any pieces, ``finish`` it, and ``close``.
 
-    Nothing counts before ``finish``. A later chunk for the same upload takes over, so that a
-    connection that hangs does not keep its client from trying again.
+    Nothing counts before ``finish``, which also says what does not fit the upload: by then the
+    client has sent all, and reads the answer.
     """
 
-    def __init__(self, calls: "UploadCalls", upload: str | None, content_range: str) -> None:
-        """Raises what is wrong with the range; what does not fit the upload shows in ``finish``."""
-        self._span = Range.of(content_range)
-        self._calls, self._is_new = calls, upload is None
+    def __init__(self, calls: "UploadCalls", upload: str | None, span: Range) -> None:
+        self._calls, self._span, self._is_new = calls, span, upload is None
         self._upload = upload or str(uuid.uuid4())
-        self._written = 0
-        self._file: int | None = None
-        if self._is_new:
-            calls._make_room(self._span.total)
-        if self._is_new or calls._fits(self._upload, self._span):
-            path = calls.upload_file(self._upload)
-            with sqlite.translated(path):
-                self._file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
-            calls._last_chunks[self._upload] = self
+        self._length = self._checksum = 0
+        fits = self._is_new or calls._fits(self._upload, span)
+        self._writer = calls.files.open(self._upload, span) if fits else None
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes) -> None:
         """Write the next bytes.
 
         Raises:
-            RefusedError: They are more than the range says, or another chunk took over.
+            RefusedError: They are more than the range says, or the chunk came again meanwhile.
         """
-        start = self._span.first + self._written
-        self._written += len(data)
-        if self._written > self._span.length:
-            raise _wrong(f"the range has {self._span.length} bytes, the chunk has more")
-        if self._file is not None:
-            with self._calls._writing_chunks, sqlite.translated(self._calls.home):
-                self._check_turn()
-                while data:
-                    written = os.pwrite(self._file, data, start)
-                    data, start = data[written:], start + written
+        self._length += len(data)
+        self._checksum = zlib.crc32(data, self._checksum)
+        if self._length > self._span.length:
+            raise wrong_range(f"It has {self._span.length} bytes, the chunk has more.")
+        if self._writer is not None:
+            self._writer.write(data)
 
     def finish(self, filename: str, key: str | None = None) -> Json:
         """Count the chunk in, and give the upload's state."""
-        if self._written != self._span.length:
-            raise _wrong(f"the range has {self._span.length} bytes, the chunk {self._written}")
-        if self._file is not None:
-            self._check_turn()
+        if self._length != self._span.length:
+            raise wrong_range(f"It has {self._span.length} bytes, the chunk {self._length}.")
+        if self._writer is not None:
+            self._writer.check_turn()
         calls, upload, span = self._calls, self._upload, self._span
 
         def write(db: sqlite3.Connection) -> Json:
             if self._is_new:
-                row = (upload, filename, span.total, now(), now())
                 db.execute(
                     "INSERT INTO uploads (id, filename, total, offset, created, updated) "
                     "VALUES (?, ?, ?, 0, ?, ?)",
-                    row,
+                    (upload, filename or "file", span.total, now(), now()),
                 )
             _check_fit(_row(db, upload), span)
             db.execute(
@@ -124,21 +75,15 @@ class Chunk:
             return _wire(_row(db, upload))
 
         call = f"PUT /chunked_upload/{'' if self._is_new else upload + '/'}"
-        return calls._once(key, call, {"filename": filename, "range": span}, write)
-
-    def _check_turn(self) -> None:
-        if self._calls._last_chunks.get(self._upload) is not self:
-            raise RefusedError("another request sends this chunk, too; that one counts.")
+        sent = {"filename": filename, "range": span, "checksum": self._checksum}
+        return calls._once(key, call, sent, write)
 
     def close(self) -> None:
         """Give the file free. A new one that was not counted in is removed."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-        if self._calls._last_chunks.get(self._upload) is self:
-            del self._calls._last_chunks[self._upload]
+        if self._writer is not None:
+            self._writer.close()
         if self._is_new and not self._calls._is_known(self._upload):
-            self._calls.upload_file(self._upload).unlink(missing_ok=True)
+            self._calls.files.path(self._upload).unlink(missing_ok=True)
 
 
 class UploadCalls(Answers):
@@ -146,8 +91,7 @@ class UploadCalls(Answers):
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
-        self._last_chunks: dict[str, Chunk] = {}  # by upload: the one that may write
-        self._writing_chunks = threading.Lock()
+        self.files = ChunkFiles(home / UPLOADS)
 
     def put_chunk(
         self,
@@ -165,7 +109,10 @@ class UploadCalls(Answers):
 
     def open_chunk(self, upload: str | None, content_range: str) -> Chunk:
         """``put_chunk`` in pieces, for a chunk that shall not be in memory at once."""
-        return Chunk(self, upload, content_range)
+        span = Range.of(content_range)
+        if upload is None:
+            self._make_room(span.total)
+        return Chunk(self, upload, span)
 
     def finish_upload(self, upload: str, fields: Any, *, key: str | None = None) -> Json:
         """End an upload with the ``md5`` of the whole file. May be repeated."""
@@ -177,8 +124,7 @@ class UploadCalls(Answers):
             raise RefusedError(
                 f"upload {upload} has {row['offset']} of {row['total']} bytes: send the rest first."
             )
-        with self._writing_chunks:  # what is hashed now must stay as it is
-            self._last_chunks.pop(upload, None)
+        self.files.freeze(upload)  # what is hashed now stays as it is
         found = row["checksum"] or self._hash(row["id"])
         if md5 != found:
             raise RefusedError({"md5": [f"The file that arrived has {found}. Upload it again."]})
@@ -198,21 +144,17 @@ class UploadCalls(Answers):
         with self._read() as db:
             return _wire(_row(db, upload))
 
-    def upload_file(self, upload: str) -> Path:
-        """Where an upload lies on this machine. Its id must be one that was made here."""
-        return self.home / UPLOADS / upload
-
     def finished_upload(self, upload: str) -> Path:
         """Where the file of a finished upload lies on this machine."""
         with self._read() as db:
             row = _row(db, upload)
         if not row["completed_at"]:
             raise NotFoundError(f"upload {upload!r} has not ended, so it is no file yet.")
-        return self.upload_file(row["id"])
+        return self.files.path(row["id"])
 
     def _hash(self, upload: str) -> str:
         """The MD5 of a whole file, which is then on the disk for good."""
-        path, digest = self.upload_file(upload), hashlib.md5(usedforsecurity=False)
+        path, digest = self.files.path(upload), hashlib.md5(usedforsecurity=False)
         with sqlite.translated(path), open(path, "rb") as file:
             while piece := file.read(READ_BYTES):
                 digest.update(piece)
@@ -234,22 +176,31 @@ class UploadCalls(Answers):
 
     def _make_room(self, size: int) -> None:
         """Remove what was abandoned, and look whether there is room for a new upload."""
-        folder = self.home / UPLOADS
+        folder = self.files.folder
         with sqlite.translated(folder):
             folder.mkdir(parents=True, exist_ok=True)
             old = time.time() - ABANDONED_S
-            abandoned = [each.name for each in os.scandir(folder) if each.stat().st_mtime < old]
+            abandoned = [each for each in os.listdir(folder) if self._is_older(each, old)]
         for upload in abandoned:
             with self._write() as db:
                 query = "SELECT 1 FROM models WHERE upload = ?"
                 if db.execute(query, (upload,)).fetchone() is None:
                     db.execute("DELETE FROM uploads WHERE id = ?", (upload,))
-                    self.upload_file(upload).unlink(missing_ok=True)
+                    self.files.path(upload).unlink(missing_ok=True)
         check_space(self.home, "the file", size)
+
+    def _is_older(self, upload: str, time: float) -> bool:
+        try:
+            return self.files.path(upload).stat().st_mtime < time
+        except FileNotFoundError:  # a chunk that was refused has just been removed
+            return False
 
 
 def _row(db: sqlite3.Connection, upload: str) -> sqlite3.Row:
-    row: sqlite3.Row | None = db.execute("SELECT * FROM uploads WHERE id = ?", (upload,)).fetchone()
+    query = "SELECT * FROM uploads WHERE id = ?"
+    row: sqlite3.Row | None = None
+    if upload.isascii():  # SQLite fails on text that UTF-8 cannot hold
+        row = db.execute(query, (upload,)).fetchone()
     if row is None:
         raise NotFoundError(f"upload {upload!r} does not exist; PUT /chunked_upload/ begins one.")
     return row
@@ -257,19 +208,20 @@ def _row(db: sqlite3.Connection, upload: str) -> sqlite3.Row:
 
 def _check_fit(row: sqlite3.Row, span: Range) -> None:
     if row["completed_at"]:
-        raise _wrong("the upload has ended")
+        raise wrong_range("The upload has ended.")
     if span.total != row["total"]:
-        raise _wrong(f"the file has {row['total']} bytes since its first chunk, not {span.total}")
+        raise wrong_range(
+            f"The file has {row['total']} bytes since its first chunk, not {span.total}."
+        )
     if span.first != row["offset"]:
-        raise _wrong(f"the next byte is {row['offset']} (the upload's offset), not {span.first}")
-
-
-def _wrong(text: str) -> RefusedError:
-    return RefusedError({"Content-Range": [f"{text[0].upper()}{text[1:]}."]})
+        raise wrong_range(
+            f"The next byte is {row['offset']} (the upload's offset), not {span.first}."
+        )
 
 
 def _wire(row: sqlite3.Row) -> Json:
     upload, done = row["id"], row["completed_at"]
+    link = f"/media/uploads/{upload}/{stamp(row['created'])}/{link_name(row['filename'])}"
     return {
         "id": upload,
         "url": f"/chunked_upload/{upload}/",
@@ -278,5 +230,5 @@ def _wire(row: sqlite3.Row) -> Json:
         "size": row["total"],
         "checksum": row["checksum"],
         "completed_at": done,
-        "file": f"/media/uploads/{upload}/{quote(row['filename'], safe='')}" if done else None,
+        "file": link if done else None,
     }
