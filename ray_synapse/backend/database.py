@@ -39,6 +39,10 @@ class Database:
         self._open: list[sqlite3.Connection] = []
         # With this object; at the end of the process the last writes still need them.
         weakref.finalize(self, _close_all, self._open).atexit = False
+        self._where_to_look = (
+            f" in {home}. `ray-synapse ls` lists the ones that do; without job_id, init makes a "
+            "new one."
+        )
 
     def close(self) -> None:
         """Close the files; the next call opens them again. Not while another call goes on."""
@@ -96,10 +100,7 @@ class Database:
         query = f"SELECT {columns} FROM jobs WHERE id = ?"
         row: sqlite3.Row | None = db.execute(query, (as_id(job),)).fetchone()
         if row is None:
-            raise NotFoundError(
-                f"job {job!r} does not exist in {self.home}. `ray-synapse ls` lists the ones "
-                "that do; without job_id, init makes a new one."
-            )
+            raise NotFoundError(f"job {job!r} does not exist{self._where_to_look}")
         return row
 
 

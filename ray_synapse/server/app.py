@@ -1,6 +1,6 @@
 """The calls of the API as an ASGI application."""
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from ray_synapse.errors import BackendError, NotFoundError
 from ray_synapse.server.answers import Links, error_answer, json_answer, refusal
 from ray_synapse.server.bodies import json_body, parse_json, receive_chunk
 from ray_synapse.server.guard import Guard, SilentClientError
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(api: EmbeddedApi, names: Collection[str], token: str | None) -> ASGIApp:
@@ -58,33 +60,42 @@ class _Calls:
     def routes(self) -> list[Route]:
         api, read, write = self._api, self._read, self._write
         return [
-            Route("/logs/", write(api.create_logs, 201), methods=["POST"]),
-            Route("/jobs/", read(api.list_jobs, has_query=True)),
-            Route("/jobs/", write(api.create_job, 201), methods=["POST"]),
-            Route("/jobs/{job}/", read(api.get_job)),
-            Route("/jobs/{job}/", write(api.update_job), methods=["PATCH"]),
-            Route(
-                "/trains/{job}/override_best_trial/",
-                write(api.override_best_trial, has_links=False),  # its fields are the user's
-                methods=["PUT"],
+            _route("/logs/", POST=write(api.create_logs, 201)),
+            _route(
+                "/jobs/", GET=read(api.list_jobs, has_query=True), POST=write(api.create_job, 201)
             ),
-            Route("/plugin_releases/{release}/", read(api.get_plugin_release, has_query=True)),
-            Route("/models/", read(api.list_models, has_query=True)),
-            Route("/models/", write(api.create_model, 201), methods=["POST"]),
-            Route("/models/{model}/", read(api.get_model)),
-            Route("/chunked_upload/", self._chunk, methods=["PUT"]),
-            Route("/chunked_upload/{upload}/", read(api.get_upload)),
-            Route("/chunked_upload/{upload}/", self._chunk, methods=["PUT"]),
-            Route("/chunked_upload/{upload}/", write(api.finish_upload), methods=["POST"]),
-            Route("/sdk/ground_truth_events/", read(api.list_ground_truth_events, has_query=True)),
-            Route("/media/models/{model}/{made}/{name}", self._file(api.model_archive, 1)),
-            Route("/media/uploads/{upload}/{made}/{name}", self._file(api.finished_upload, 1)),
-            Route(
-                "/media/datasets/{event}/{number}/{made}/{name}", self._file(api.dataset_file, 2)
+            _route("/jobs/{job}/", GET=read(api.get_job), PATCH=write(api.update_job)),
+            _route(
+                "/trains/{job}/override_best_trial/",
+                PUT=write(api.override_best_trial, has_links=False),  # its fields are the user's
+            ),
+            _route("/plugin_releases/{release}/", GET=read(api.get_plugin_release, has_query=True)),
+            _route(
+                "/models/",
+                GET=read(api.list_models, has_query=True),
+                POST=write(api.create_model, 201),
+            ),
+            _route("/models/{model}/", GET=read(api.get_model)),
+            _route("/chunked_upload/", PUT=self._chunk),
+            _route(
+                "/chunked_upload/{upload}/",
+                GET=read(api.get_upload),
+                PUT=self._chunk,
+                POST=write(api.finish_upload),
+            ),
+            _route(
+                "/sdk/ground_truth_events/",
+                GET=read(api.list_ground_truth_events, has_query=True),
+            ),
+            _route("/media/models/{model}/{made}/{name}", GET=self._file(api.model_archive, 1)),
+            _route("/media/uploads/{upload}/{made}/{name}", GET=self._file(api.finished_upload, 1)),
+            _route(
+                "/media/datasets/{event}/{number}/{made}/{name}",
+                GET=self._file(api.dataset_file, 2),
             ),
         ]
 
-    def _read(self, call: Callable[..., Json], has_query: bool = False) -> Callable[..., object]:
+    def _read(self, call: Callable[..., Json], has_query: bool = False) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             arguments = [*request.path_params.values()]
             if has_query:
@@ -95,7 +106,7 @@ class _Calls:
 
     def _write(
         self, call: Callable[..., Json], status: int = 200, has_links: bool = True
-    ) -> Callable[..., object]:
+    ) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             arguments, key = [*request.path_params.values()], _key_of(request)
             body = await json_body(request)
@@ -116,7 +127,7 @@ class _Calls:
         finally:
             await run_in_threadpool(chunk.close)
 
-    def _file(self, find: Callable[..., Path], ids: int) -> Callable[..., object]:
+    def _file(self, find: Callable[..., Path], ids: int) -> Endpoint:
         """The file that ``find`` knows by the first parts of the path.
 
         No path on the disk is ever made of what a client says.
@@ -147,6 +158,16 @@ class _Calls:
             return json_answer(self._links.whole(request, found) if has_links else found, status)
 
         return await run_in_threadpool(answer)
+
+
+def _route(path: str, **by_method: Endpoint) -> Route:
+    """One route for all methods of a path, so that a wrong one is told which are right."""
+
+    async def endpoint(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await by_method[method](request)
+
+    return Route(path, endpoint, methods=list(by_method))
 
 
 def _key_of(request: Request) -> str | None:

@@ -44,7 +44,7 @@ def parse_json(body: bytes) -> Any:
         RefusedError: It is none, or has NaN or infinities, which Python's parser would take.
     """
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except RecursionError:
         raise RefusedError("the JSON nests too deep.") from None
     except ValueError as error:  # also text that is no UTF-8, and integers of 5,000 digits

@@ -1,10 +1,11 @@
 """Who may ask, and how long a client may keep silent: before any call is looked at."""
 
+import contextlib
 import ipaddress
+import re
 import traceback
 from collections.abc import Collection
 from hmac import compare_digest
-from typing import NoReturn
 
 import anyio
 from starlette.requests import Request
@@ -16,11 +17,12 @@ from ray_synapse.server.answers import Links, refusal
 from ray_synapse.server.bodies import MAX_FORM_BYTES
 
 SILENCE_S = 60.0  # the published client gives up after 15
+HOST = re.compile(r"([\w.-]+|\[([0-9a-f:.]+)\])(?::\d+)?", re.ASCII)
 HONOURS_KEYS = (b"idempotency-key-honoured", b"true")
 
 
 class SilentClientError(Exception):
-    """A client did not send, or did not take, a byte for too long."""
+    """A client did not send a byte of its request for too long."""
 
 
 class Guard:
@@ -48,9 +50,7 @@ class Guard:
         try:
             refused = self._refusal(Request(scope))
             await (refused or self._app)(scope, exchange.receive, exchange.send)
-        except Exception as error:  # it was answered, if that was still possible
-            if exchange.is_given_up:
-                return
+        except Exception as error:  # it was answered with 500
             where = traceback.extract_tb(error.__traceback__)[-1]
             console.say(
                 f"{scope['method']} {scope['path']!r}: {error!r} "
@@ -72,14 +72,16 @@ class Guard:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        name = host[: host.rindex(":")] if host.rpartition(":")[2].isdigit() else host
-        if name.lower() in self._names:
+        match = HOST.fullmatch(host.lower())
+        if match is None:
+            return False
+        name, bracketed = match.groups()
+        if name in self._names:
             return True
         try:
-            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+            return ipaddress.ip_address(bracketed or name).version == (6 if bracketed else 4)
         except ValueError:
             return False
-        return True
 
 
 def _token_refusal(request: Request, token: str) -> Response | None:
@@ -100,7 +102,6 @@ class _Exchange:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self._has_all = False  # of the request
-        self.is_given_up = False  # since the client keeps silent
 
     async def receive(self) -> Message:
         """The next piece of the request; after the last one, wait for the client to go."""
@@ -111,7 +112,7 @@ class _Exchange:
                 message = await self._receive()
         except TimeoutError:
             self._has_all = True
-            self._give_up()
+            raise SilentClientError from None
         self._has_all = not message.get("more_body", False)
         return message
 
@@ -121,16 +122,9 @@ class _Exchange:
         A client that is still sending would see its connection break instead of the answer.
         """
         if message["type"] == "http.response.start":
-            drained = 0
-            while not self._has_all and drained <= MAX_FORM_BYTES:
-                drained += len((await self.receive()).get("body", b""))
+            with contextlib.suppress(SilentClientError):
+                drained = 0
+                while not self._has_all and drained <= MAX_FORM_BYTES:
+                    drained += len((await self.receive()).get("body", b""))
             message["headers"] = [*message.get("headers", ()), HONOURS_KEYS]
-        try:
-            with anyio.fail_after(SILENCE_S):
-                await self._send(message)
-        except TimeoutError:
-            self._give_up()
-
-    def _give_up(self) -> NoReturn:
-        self.is_given_up = True
-        raise SilentClientError from None
+        await self._send(message)

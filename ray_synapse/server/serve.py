@@ -1,21 +1,21 @@
 """``ray-synapse serve``: the sockets, the token, and the loop."""
 
-import asyncio
+import errno
 import ipaddress
 import secrets
+import signal
 import socket
 from pathlib import Path
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ray_synapse.backend.api.embedded import EmbeddedApi
 from ray_synapse.errors import SettingsError
 from ray_synapse.server.app import create_app
+from ray_synapse.server.protocol import PatientProtocol
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8470  # none of Ray's: 6379, 8000, 8076, 8265, 9000, 10001-19999, 44217, 52365
-HEADERS_S = 30.0  # within which a new connection must have sent a whole head of a request
 KEEP_ALIVE_S = 75  # longer than any client: a connection closed as a POST comes leaves it in doubt
 SHUTDOWN_S = 5  # within which requests may end after Ctrl-C
 BACKLOG = 1024
@@ -46,7 +46,7 @@ def serve(home: Path, host: str, port: int | None, token: str | None) -> None:
     _say_where(home, sock, host, token)
     config = uvicorn.Config(
         create_app(api, _names(host, is_local), token),
-        http=_Protocol,
+        http=PatientProtocol,
         ws="none",
         lifespan="on",
         log_level="critical",
@@ -56,25 +56,16 @@ def serve(home: Path, host: str, port: int | None, token: str | None) -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
+    # uvicorn ends at either signal, and then raises it again.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         uvicorn.Server(config).run(sockets=[sock])
-    except KeyboardInterrupt:  # uvicorn raises it again after the end
+    except KeyboardInterrupt:
         pass
     finally:
+        signal.signal(signal.SIGTERM, before)
         sock.close()
     print(f"stopped; everything is in {home}")
-
-
-class _Protocol(H11Protocol):
-    """Closes a connection that never asks for anything: each one takes a file descriptor."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.loop.call_later(HEADERS_S, self._close_if_silent)
-
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()
 
 
 def _check_token(token: str) -> None:
@@ -97,19 +88,24 @@ def _listen(host: str, port: int | None) -> tuple[socket.socket, bool]:
         ) from error
     ip = str(address[0])
     try:
-        sock = _bound(family, ip, DEFAULT_PORT if port is None else port)
+        sock = _bound(family, ip, port)
     except OSError as error:
-        if port is None:
-            sock = _bound(family, ip, 0)
-        else:
-            raise SettingsError(
-                f"cannot listen on {host}, port {port}: {error.strerror}. Give another --port, or "
-                "none for a free one."
-            ) from error
+        raise SettingsError(
+            f"cannot listen on {host!r}, port {port or DEFAULT_PORT}: {error.strerror}. Give a "
+            "--host of this machine (127.0.0.1, or 0.0.0.0 for others, too), and another --port "
+            "or none."
+        ) from error
     return sock, ipaddress.ip_address(ip.partition("%")[0]).is_loopback
 
 
-def _bound(family: int, ip: str, port: int) -> socket.socket:
+def _bound(family: int, ip: str, port: int | None) -> socket.socket:
+    if port is None:
+        try:
+            return _bound(family, ip, DEFAULT_PORT)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            port = 0
     # asyncio sends answers without delay only if the protocol is said: 40 ms each otherwise.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -133,7 +129,6 @@ def _say_where(home: Path, sock: socket.socket, host: str, token: str | None) ->
     name = socket.gethostname() if ipaddress.ip_address(ip).is_unspecified else host
     url = f"http://{f'[{name}]' if ':' in name else name}:{port}"
     print(f"serving {home} at {url} (Ctrl-C stops it)")
-    print(f"  SYNAPSE_HOST={url}")
     if token is not None:
         print(f"  SYNAPSE_ACCESS_TOKEN={token}")
-    print(end="", flush=True)
+    print(f"  SYNAPSE_HOST={url}", flush=True)

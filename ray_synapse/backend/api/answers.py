@@ -24,6 +24,7 @@ class Answers(Database):
     def __init__(self, home: Path) -> None:
         super().__init__(home)
         self._forget_at = 0.0
+        self._where_to_look = "; GET /jobs/ lists the ones that do."
 
     def _connect(self) -> sqlite3.Connection:
         """What is answered is forgotten by the client, so it must survive a power cut, too."""

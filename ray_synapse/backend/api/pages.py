@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Sequence
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from ray_synapse.backend.api.checks import shown
 from ray_synapse.backend.api.protocol import Json, Query
@@ -11,7 +11,7 @@ from ray_synapse.errors import NotFoundError, RefusedError
 
 PAGE_SIZE = 100  # the published client asks for as many
 MAX_PAGE_SIZE = 1000
-UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+UNSAFE = re.compile(r"[^\w.-]+")
 
 
 def values_of(query: Query, name: str) -> list[str]:
@@ -27,7 +27,7 @@ def values_of(query: Query, name: str) -> list[str]:
 
 def link_name(name: str) -> str:
     """A name as the last part of a link: no client or proxy reads anything else into it."""
-    return UNSAFE.sub("_", name).strip("._") or "file"
+    return quote(UNSAFE.sub("_", name).lstrip(".") or "file")
 
 
 def page(
