@@ -185,7 +185,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _silent(request: Request, error: Exception) -> Response:
-    return refusal(408, "The request did not come to its end.", {"Connection": "close"})
+    return refusal(408, "The request did not come to its end.")
 
 
 async def _crash(request: Request, error: Exception) -> Response:

@@ -19,6 +19,7 @@ from ray_synapse.server.bodies import MAX_FORM_BYTES
 SILENCE_S = 60.0  # the published client gives up after 15
 HOST = re.compile(r"([\w.-]+|\[([0-9a-f:.]+)\])(?::\d+)?", re.ASCII)
 HONOURS_KEYS = (b"idempotency-key-honoured", b"true")
+CLOSES = (b"connection", b"close")
 
 
 class SilentClientError(Exception):
@@ -102,6 +103,7 @@ class _Exchange:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self._has_all = False  # of the request
+        self._is_cut = False  # since the client kept silent
 
     async def receive(self) -> Message:
         """The next piece of the request; after the last one, wait for the client to go."""
@@ -111,7 +113,7 @@ class _Exchange:
             with anyio.fail_after(SILENCE_S):
                 message = await self._receive()
         except TimeoutError:
-            self._has_all = True
+            self._is_cut = True
             raise SilentClientError from None
         self._has_all = not message.get("more_body", False)
         return message
@@ -122,9 +124,13 @@ class _Exchange:
         A client that is still sending would see its connection break instead of the answer.
         """
         if message["type"] == "http.response.start":
-            with contextlib.suppress(SilentClientError):
-                drained = 0
-                while not self._has_all and drained <= MAX_FORM_BYTES:
-                    drained += len((await self.receive()).get("body", b""))
-            message["headers"] = [*message.get("headers", ()), HONOURS_KEYS]
+            await self._drain()
+            closing = (CLOSES,) if self._is_cut else ()
+            message["headers"] = [*message.get("headers", ()), HONOURS_KEYS, *closing]
         await self._send(message)
+
+    async def _drain(self) -> None:
+        drained = 0
+        with contextlib.suppress(SilentClientError):
+            while not self._has_all and not self._is_cut and drained <= MAX_FORM_BYTES:
+                drained += len((await self.receive()).get("body", b""))
