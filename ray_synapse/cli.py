@@ -23,7 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for what cannot be done, 2 for wrong arguments.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.run is _remove and not (options.job or options.model):
+        parser.error("rm: give a JOB, or --model ID")
     backend = LocalBackend(settings.home())
     try:
         return int(options.run(backend, options))
@@ -41,11 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _list(backend: LocalBackend, options: argparse.Namespace) -> int:
-    jobs = backend.jobs()
-    if not jobs:
+    jobs, (count, size) = backend.jobs(), backend.models_without_job()
+    if not jobs and not count:
         print(f"no runs yet in {backend.home}; ray_synapse.init(name) makes one")
         return 0
     views.render_jobs(jobs)
+    if count:
+        print(
+            f"and {count} models ({size / 1e6:.1f} MB) that came over HTTP and belong to no job: "
+            "GET /models/ lists them, `ray-synapse rm --model ID` removes one"
+        )
     return 0
 
 
@@ -61,7 +69,7 @@ def _show(backend: LocalBackend, options: argparse.Namespace) -> int:
 def _remove(backend: LocalBackend, options: argparse.Namespace) -> int:
     for number in options.job:
         job = backend.job(number)
-        if job["status"] == "RUNNING" and views.is_alive(job):
+        if job["status"] == "RUNNING" and job["pid"] and views.is_alive(job):
             print(
                 f"ray-synapse: job {number} is still running (process {job['pid']} on "
                 f"{job['host']}); stop it first",
@@ -70,16 +78,19 @@ def _remove(backend: LocalBackend, options: argparse.Namespace) -> int:
             return 1
         freed = backend.delete_job(number)
         print(f"removed job {number} ({display_name(job['name'])}), {freed / 1e6:.1f} MB of models")
+    for number in options.model:
+        freed = backend.delete_model(number)
+        print(f"removed model {number}, {freed / 1e6:.1f} MB")
     return 0
 
 
 def _serve(backend: LocalBackend, options: argparse.Namespace) -> int:
     try:
         from ray_synapse.server.serve import serve
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise LibraryError(
-            f"serve needs {error.name}, which cannot be imported. Install it: "
-            'pip install --upgrade "starlette>=0.40" "uvicorn>=0.30" "python-multipart>=0.0.20"'
+            f"serve needs the extra `ui`, and {error.name} is not installed. Install it: "
+            "pip install --upgrade starlette uvicorn python-multipart"
         ) from error
     serve(backend.home, options.host, options.port, options.token)
     return 0
@@ -88,7 +99,19 @@ def _serve(backend: LocalBackend, options: argparse.Namespace) -> int:
 def _add_dataset(backend: LocalBackend, options: argparse.Namespace) -> int:
     dataset, counts = EmbeddedApi(backend.home).add_dataset(options.folder)
     items = ", ".join(f"{counts[each]} {each}" for each in ("train", "validation", "test"))
-    print(f"dataset {dataset}: {items} (its files stay in {options.folder})")
+    print(f"dataset {dataset}: {items} (its files stay in {options.folder.absolute()})")
+    return 0
+
+
+def _list_datasets(backend: LocalBackend, options: argparse.Namespace) -> int:
+    for each in EmbeddedApi(backend.home).datasets():
+        print(f"dataset {each['id']}: {each['items']} items in {each['folder']}")
+    return 0
+
+
+def _remove_dataset(backend: LocalBackend, options: argparse.Namespace) -> int:
+    EmbeddedApi(backend.home).delete_dataset(options.dataset)
+    print(f"forgot dataset {options.dataset}; its files stay")
     return 0
 
 
@@ -113,7 +136,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="everything, for a program")
     command.set_defaults(run=_show)
     command = commands.add_parser("rm", help="remove runs with all their records and models")
-    command.add_argument("job", type=int, nargs="+", metavar="JOB", help="the id that `ls` shows")
+    command.add_argument("job", type=int, nargs="*", metavar="JOB", help="the id that `ls` shows")
+    command.add_argument(
+        "--model",
+        type=int,
+        action="append",
+        default=[],
+        metavar="ID",
+        help="a single model, such as one that came over HTTP; may be repeated",
+    )
     command.set_defaults(run=_remove)
     command = commands.add_parser("serve", help="serve them over HTTP, as Synapse would")
     command.add_argument(
@@ -136,4 +167,9 @@ def _parser() -> argparse.ArgumentParser:
         help="with the files in train, validation and test",
     )
     command.set_defaults(run=_add_dataset)
+    command = actions.add_parser("ls", help="list the datasets, the newest first")
+    command.set_defaults(run=_list_datasets)
+    command = actions.add_parser("rm", help="forget a dataset; its files stay")
+    command.add_argument("dataset", type=int, metavar="DATASET", help="the id that `ls` shows")
+    command.set_defaults(run=_remove_dataset)
     return parser

@@ -165,7 +165,7 @@ def _columns(table: dict[str, Any]) -> list[Column]:
 
 def _row(trial_id: str, row: Any, columns: list[Column], best: str) -> dict[Column, str]:
     cells = dict.fromkeys(columns, "")
-    cells[TRIAL] = f"* {trial_id}" if trial_id == best else f"  {trial_id}"
+    cells[TRIAL] = f"* {_cell(trial_id)}" if trial_id == best else f"  {_cell(trial_id)}"
     if not isinstance(row, dict):
         return cells
     for part in {part for part, _ in columns} - {TRIAL[0]}:
@@ -201,7 +201,7 @@ def _print_table(
     piped = console.width >= PIPED_WIDTH
     for name in names:
         limit = None if piped else max(max_cell, len(name))
-        table.add_column(Text(name), no_wrap=True, overflow="ellipsis", max_width=limit)
+        table.add_column(Text(printable(name)), no_wrap=True, overflow="ellipsis", max_width=limit)
     for row in rows:
         table.add_row(*map(Text, row), style="bold green" if marked(row) else "")
     console.print(table)
@@ -212,14 +212,14 @@ def _print_messages(console: Console, messages: list[dict[str, Any]]) -> None:
         console.print("\nmessages", style="bold")
     for message in messages:
         level, content = message["level"] or "info", message["data"]["content"]
-        text = f"{_local_time(message['time'])}  {level}: {content}"
+        text = f"{_local_time(message['time'])}  {level}: {printable(content)}"
         console.print(text, markup=False)
 
 
 def _print_models(console: Console, models: list[dict[str, Any]]) -> None:
     if models:
         console.print("\nmodels", style="bold")
-        rows = [[str(each["id"]), each["name"], _bytes(each["size"])] for each in models]
+        rows = [[str(each["id"]), _cell(each["name"]), _bytes(each["size"])] for each in models]
         _print_table(console, ["id", "name", "size"], rows, max_cell=console.width - 20)
         folder = os.path.dirname(models[0]["file"])
         console.print(f"as zip archives in {folder}", markup=False, soft_wrap=True)
@@ -238,7 +238,12 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value).replace("\n", " ")
+    return printable(str(value).replace("\n", " "))
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer the terminal: a client of the served backend may have sent it."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "�" for each in text)
 
 
 def _percent(record: dict[str, Any] | None) -> str:

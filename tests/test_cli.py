@@ -1,5 +1,6 @@
 """The command ray-synapse."""
 
+import hashlib
 import json
 import os
 import socket
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO
 import pytest
 
 import ray_synapse
+from ray_synapse.backend.api.embedded import EmbeddedApi
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.backend.protocol import Batch, JobId, Record
 from ray_synapse.cli import main
@@ -290,3 +292,58 @@ def test_dataset_add_says_what_is_wrong_with_a_folder(
         error = capsys.readouterr().err
         assert is_one_clean_line(error)
         assert fault in error
+
+
+def test_datasets_are_listed_and_forgotten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_dataset(tmp_path / "digits")
+    main(["dataset", "add", str(folder)])
+    capsys.readouterr()
+    assert main(["dataset", "ls"]) == 0
+    assert capsys.readouterr().out == f"dataset 1: 3 items in {folder}\n"
+    assert main(["dataset", "rm", "1"]) == 0
+    assert main(["dataset", "rm", "1"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "forgot dataset 1; its files stay\n"
+    assert "dataset 1 does not exist" in captured.err
+    assert (folder / "train" / "1.png").exists()
+
+
+def test_models_that_came_over_http_are_counted_and_removed(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = EmbeddedApi(home)
+    upload = api.put_chunk(None, "a.zip", "bytes 0-2/3", b"abc")["id"]
+    api.finish_upload(upload, {"md5": hashlib.md5(b"abc").hexdigest()})
+    model = api.create_model({"name": "m", "chunked_upload": upload})["id"]
+    file = api.model_archive(str(model))
+    assert main(["ls"]) == 0
+    assert "1 models (0.0 MB) that came over HTTP" in capsys.readouterr().out
+    assert main(["rm", "--model", str(model)]) == 0
+    assert not file.exists()
+    assert main(["rm", "--model", str(model)]) == 1
+    assert f"model {model} does not exist" in capsys.readouterr().err
+    assert main(["ls"]) == 0
+    assert "no runs yet" in capsys.readouterr().out
+
+
+def test_a_job_of_a_client_that_never_ended_it_can_be_removed(backend: LocalBackend) -> None:
+    job = backend.create_job("a", {"status": "RUNNING"})
+    assert main(["rm", str(job)]) == 0
+
+
+def test_what_a_client_sent_cannot_steer_the_terminal(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = EmbeddedApi(home)
+    job = api.create_job({"name": "a"})["id"]
+    evil = "\x1b]0;title\x07\x1b[2J"
+    entry = {"datetime": "2026-01-02T03:04:05Z", "job": job}
+    table = {"base": [evil], "trials": {evil: {"base": [evil]}}}
+    api.create_logs({**entry, "event": "message", "data": {"content": evil}})
+    api.create_logs({**entry, "event": "trials", "data": table})
+    assert main(["show", str(job)]) == 0
+    shown = capsys.readouterr().out
+    assert "title" in shown
+    assert "\x1b" not in shown

@@ -50,7 +50,7 @@ OWNERS = {
     "sqlite3": ("backend",),
     "httpx": ("backend.http",),
     "rich": ("console", "views"),
-    **dict.fromkeys(("starlette", "uvicorn", "python_multipart", "anyio"), ("server",)),
+    **dict.fromkeys(("starlette", "uvicorn", "python_multipart", "anyio", "h11"), ("server",)),
     "pyarrow": ("results.checkpoints",),
     "bayes_opt": ("tuning.searchers.bayes_axes", "tuning.searchers.bayes_model"),
     **{name: (f"tuning.searchers.{name}_search",) for name in ("optuna", "nevergrad", "zoopt")},

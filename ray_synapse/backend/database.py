@@ -14,7 +14,7 @@ from ray_synapse import console
 from ray_synapse.backend import sqlite
 from ray_synapse.backend.protocol import JobId
 from ray_synapse.backend.schema import MIGRATIONS
-from ray_synapse.errors import NotFoundError
+from ray_synapse.errors import NotFoundError, StorageError
 
 DATABASE = "ray_synapse.db"
 JSON_FIELDS = (
@@ -39,10 +39,6 @@ class Database:
         self._open: list[sqlite3.Connection] = []
         # With this object; at the end of the process the last writes still need them.
         weakref.finalize(self, _close_all, self._open).atexit = False
-        self._where_to_look = (
-            f" in {home}. `ray-synapse ls` lists the ones that do; without job_id, init makes a "
-            "new one."
-        )
 
     def close(self) -> None:
         """Close the files; the next call opens them again. Not while another call goes on."""
@@ -75,10 +71,18 @@ class Database:
     @contextmanager
     def _alone(self) -> Iterator[sqlite3.Connection]:
         """The connection that writes, without a transaction."""
-        with self._writing, sqlite.translated(self.home / DATABASE):
-            if self._writer is None:
-                self._writer = self._connect()
-            yield self._writer
+        if not self._writing.acquire(timeout=sqlite.BUSY_TIMEOUT_S):
+            raise StorageError(
+                f"{self.home / DATABASE}: others have been writing for "
+                f"{sqlite.BUSY_TIMEOUT_S:g} s; try again."
+            )
+        try:
+            with sqlite.translated(self.home / DATABASE):
+                if self._writer is None:
+                    self._writer = self._connect()
+                yield self._writer
+        finally:
+            self._writing.release()
 
     def _connect(self) -> sqlite3.Connection:
         connection, note = sqlite.connect(self.home / DATABASE, MIGRATIONS)
@@ -100,8 +104,27 @@ class Database:
         query = f"SELECT {columns} FROM jobs WHERE id = ?"
         row: sqlite3.Row | None = db.execute(query, (as_id(job),)).fetchone()
         if row is None:
-            raise NotFoundError(f"job {job!r} does not exist{self._where_to_look}")
+            raise NotFoundError(f"job {job!r} does not exist{self._advice_on_jobs()}")
         return row
+
+    def _advice_on_jobs(self) -> str:
+        return (
+            f" in {self.home}. `ray-synapse ls` lists the ones that do; without job_id, init makes "
+            "a new one."
+        )
+
+
+def insert(db: sqlite3.Connection, table: str, row: dict[str, Any]) -> int:
+    """Add a row, given by its columns. Returns its number."""
+    marks = ", ".join("?" * len(row))
+    statement = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})"
+    return int(db.execute(statement, (*row.values(),)).lastrowid or 0)
+
+
+def update(db: sqlite3.Connection, table: str, row: int | str, changes: dict[str, Any]) -> None:
+    """Overwrite columns of the row with that id."""
+    columns = ", ".join(f"{column} = ?" for column in changes)
+    db.execute(f"UPDATE {table} SET {columns} WHERE id = ?", (*changes.values(), row))
 
 
 def as_id(value: int | str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ray_synapse.backend.database import DATABASE, JSON_FIELDS, as_id, now, parsed
+from ray_synapse.backend.database import DATABASE, JSON_FIELDS, as_id, insert, now, parsed, update
 from ray_synapse.backend.models import MODELS, Models
 from ray_synapse.backend.protocol import SNAPSHOTS, Batch, Counts, JobId, Record
 from ray_synapse.errors import SettingsError, StorageError
@@ -48,12 +48,8 @@ class LocalBackend(Models):
         """Make a job, always a new one, and return its id."""
         time = now()
         row = {"status": "PENDING", **_columns(fields), "name": name}
-        row.update(created=time, updated=time)
-        columns, marks = ", ".join(row), ", ".join("?" * len(row))
         with self._write() as db:
-            statement = f"INSERT INTO jobs ({columns}) VALUES ({marks})"
-            cursor = db.execute(statement, tuple(row.values()))
-        return int(cursor.lastrowid or 0)
+            return insert(db, "jobs", {**row, "created": time, "updated": time})
 
     def job(self, job: JobId) -> dict[str, Any]:
         """The job's fields; the ones that hold JSON are parsed."""
@@ -72,11 +68,9 @@ class LocalBackend(Models):
 
     def patch_job(self, job: JobId, fields: dict[str, Wire]) -> None:
         """Overwrite fields of the job."""
-        row = {**_columns(fields), "updated": now()}
-        changes = ", ".join(f"{column} = ?" for column in row)
+        changes = {**_columns(fields), "updated": now()}
         with self._write() as db:
-            number = self._number(db, job)
-            db.execute(f"UPDATE jobs SET {changes} WHERE id = ?", (*row.values(), number))
+            update(db, "jobs", self._number(db, job), changes)
 
     def delete_job(self, job: JobId) -> int:
         """Remove a job with all that belongs to it. Returns how many bytes of models that freed."""
@@ -93,8 +87,7 @@ class LocalBackend(Models):
     def set_best_trial(self, job: JobId, payload: dict[str, Wire]) -> None:
         """Register the trial that won: ``trial_id`` and its hyperparameters."""
         with self._write() as db:
-            number = self._number(db, job)
-            db.execute("UPDATE jobs SET best_trial = ? WHERE id = ?", (dumps(payload), number))
+            update(db, "jobs", self._number(db, job), {"best_trial": dumps(payload)})
 
     # What they log
 

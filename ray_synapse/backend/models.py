@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ray_synapse.backend import sqlite
-from ray_synapse.backend.database import Database, now
+from ray_synapse.backend.database import Database, as_id, insert, now
 from ray_synapse.backend.protocol import JobId
-from ray_synapse.errors import NoSpaceError, StorageError
+from ray_synapse.errors import NoSpaceError, NotFoundError, StorageError
 from ray_synapse.values import Wire, dumps
 
 MODELS = "models"
@@ -53,7 +53,8 @@ class Models(Database):
         part = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.part")
         with sqlite.translated(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-        check_space(self.home, f"model {name}", size)
+        advice = '), or upload less (upload="best" or RAY_SYNAPSE_UPLOAD=best'
+        check_space(self.home, f"model {name}", size, advice)
         try:
             with open(part, "wb") as archive:
                 write(archive)
@@ -64,15 +65,37 @@ class Models(Database):
                     raise StorageError(
                         f"a model called {name} exists already; names are unique, give another"
                     )
-                cursor = db.execute(
-                    "INSERT INTO models (job, name, created, file, size, configuration) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
-                    (number, name, now(), str(file), part.stat().st_size, dumps(configuration)),
-                )
+                row = {"job": number, "name": name, "created": now(), "file": str(file)}
+                size = part.stat().st_size
+                row.update(size=size, configuration=dumps(configuration))
+                model = insert(db, "models", row)
                 part.replace(target)
         finally:
             part.unlink(missing_ok=True)
-        return int(cursor.lastrowid or 0)
+        return model
+
+    def models_without_job(self) -> tuple[int, int]:
+        """How many models belong to no job, since they came over HTTP, and their bytes."""
+        query = "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM models WHERE job IS NULL"
+        with self._read() as db:
+            count, size = db.execute(query).fetchone()
+        return count, size
+
+    def delete_model(self, model: int) -> int:
+        """Remove a model with its archive. Returns how many bytes that freed.
+
+        Raises:
+            NotFoundError: There is no such model.
+        """
+        with self._write() as db:
+            row = db.execute("SELECT * FROM models WHERE id = ?", (as_id(model),)).fetchone()
+            if row is None:
+                raise NotFoundError(f"model {model} does not exist in {self.home}.")
+            db.execute("DELETE FROM models WHERE id = ?", (row["id"],))
+            db.execute("DELETE FROM uploads WHERE id = ?", (row["upload"],))
+        if row["file"]:
+            (self.home / row["file"]).unlink(missing_ok=True)
+        return int(row["size"])
 
     def _model(self, row: sqlite3.Row) -> dict[str, Any]:
         return {
@@ -82,8 +105,14 @@ class Models(Database):
         }
 
 
-def check_space(home: Path, what: str, size: int) -> None:
+def check_space(home: Path, what: str, size: int, advice: str) -> None:
     """Refuse what would leave too little room on the disk.
+
+    Args:
+        home: A folder on it.
+        what: What is to be stored, for the message.
+        size: How many bytes that has.
+        advice: What else the user can do, after "removes a run".
 
     Raises:
         NoSpaceError: There is no room for ``size`` bytes.
@@ -91,10 +120,9 @@ def check_space(home: Path, what: str, size: int) -> None:
     free = shutil.disk_usage(home).free
     if free - size < MIN_FREE_BYTES:
         raise NoSpaceError(
-            f"{what} has {size / 1e9:.1f} GB, and {home} has {free / 1e9:.1f} GB "
-            f"free, of which {MIN_FREE_BYTES / 1e9:.1f} GB must stay free. Free space "
-            "(`ray-synapse rm JOB` removes a run), or upload less (upload="
-            '"best" or RAY_SYNAPSE_UPLOAD=best).'
+            f"{what} has {size / 1e9:.1f} GB, and {home} has {free / 1e9:.1f} GB free, of which "
+            f"{MIN_FREE_BYTES / 1e9:.1f} GB must stay free. Free space (`ray-synapse rm JOB` "
+            f"removes a run{advice})."
         )
 
 

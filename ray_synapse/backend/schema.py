@@ -96,11 +96,12 @@ MIGRATIONS = (
     CREATE INDEX models_by_job ON models (job);
     CREATE INDEX models_by_checkpoint ON models (checkpoint);
     CREATE TABLE answers (                     -- to writes that came with an Idempotency-Key
-        key TEXT PRIMARY KEY,
+        id INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
         request TEXT NOT NULL,                 -- a hash
         answer TEXT NOT NULL,
         created INTEGER NOT NULL               -- seconds since 1970
-    ) WITHOUT ROWID;
+    );
     CREATE INDEX answers_by_age ON answers (created);
     CREATE TABLE datasets (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -111,6 +112,7 @@ MIGRATIONS = (
         id INTEGER PRIMARY KEY,
         dataset INTEGER NOT NULL REFERENCES datasets (id) ON DELETE CASCADE,
         category TEXT NOT NULL,
+        name TEXT NOT NULL,                    -- its path below the folder of the category
         files TEXT NOT NULL,                   -- JSON, name to path below the folder
         data TEXT NOT NULL                     -- JSON, the annotation
     );

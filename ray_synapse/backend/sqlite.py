@@ -99,18 +99,15 @@ def translated(path: Path) -> Iterator[None]:
         raise BackendError(f"{path}: it does not take this: {error}") from error
     except sqlite3.Error as error:
         raise StorageError(f"{path}: {error}. {_advice(error)}") from error
-    except StorageError:
+    except BackendError:
         raise
     except OSError as error:
-        raise StorageError(
-            f"{path}: {error.strerror or error}. Make the folder writable, or set "
-            "RAY_SYNAPSE_HOME to one that is."
-        ) from error
+        raise StorageError(f"{path}: {error.strerror or error}. {_advice(error)}") from error
 
 
-def _advice(error: sqlite3.Error) -> str:
+def _advice(error: sqlite3.Error | OSError) -> str:
     text = str(error)
-    if "full" in text:
+    if "full" in text or "No space" in text:
         return "Free space on that disk; `ray-synapse rm JOB` removes a run with its models."
     if "locked" in text or "busy" in text:
         return f"Another process has kept it locked for {BUSY_TIMEOUT_S:g} s; try again."
@@ -120,7 +117,8 @@ def _advice(error: sqlite3.Error) -> str:
 
 
 def _set_journal(connection: sqlite3.Connection, path: Path, mounts: Path) -> str:
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only a new file takes it on
+    if _version(connection) == 0:  # only a new file takes it on, and it waits for other writers
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     kind = filesystem_of(path.parent, mounts)
     if kind in NETWORK_FILESYSTEMS:
         connection.execute("PRAGMA journal_mode = DELETE")

@@ -20,7 +20,7 @@ from ray_synapse.values import Wire, dumps
 
 LINKS = ("next", "previous", "url", "file")  # the fields of an answer that are paths of ours
 MEDIA = "/media/"
-RETRY_AFTER_S = 5
+RETRY = {"Retry-After": "5"}  # seconds
 STATUS_OF: tuple[tuple[type[BackendError], int], ...] = (
     (NotFoundError, 404),
     (TooLargeError, 413),
@@ -94,5 +94,4 @@ async def error_answer(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in STATUS_OF if isinstance(error, kind))
     if isinstance(error, RefusedError) and error.faults:
         return json_answer({name: [*texts] for name, texts in error.faults.items()}, status)
-    retry = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
-    return refusal(status, str(error), retry)
+    return refusal(status, str(error), RETRY if status == 503 else None)

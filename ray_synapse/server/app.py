@@ -3,7 +3,10 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal, TypeVar
 
+import anyio
+import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -19,7 +22,15 @@ from ray_synapse.server.answers import Links, error_answer, json_answer, refusal
 from ray_synapse.server.bodies import json_body, parse_json, receive_chunk
 from ray_synapse.server.guard import Guard, SilentClientError
 
+T = TypeVar("T")
+Kind = Literal["read", "write", "file"]
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+THREADS: dict[Kind, int] = {
+    "read": 2,  # they wait for nobody, and more of them would only slow the writers down
+    "write": 4,  # the database takes one at a time; each may hold a body of 32 MiB, parsed
+    "file": 8,  # a chunk that is copied, a file that is checked
+}
 
 
 def create_app(api: EmbeddedApi, names: Collection[str], token: str | None) -> ASGIApp:
@@ -55,7 +66,7 @@ def create_app(api: EmbeddedApi, names: Collection[str], token: str | None) -> A
 
 class _Calls:
     def __init__(self, api: EmbeddedApi, links: Links) -> None:
-        self._api, self._links = api, links
+        self._api, self._links, self._threads = api, links, _Threads()
 
     def routes(self) -> list[Route]:
         api, read, write = self._api, self._read, self._write
@@ -81,7 +92,7 @@ class _Calls:
                 "/chunked_upload/{upload}/",
                 GET=read(api.get_upload),
                 PUT=self._chunk,
-                POST=write(api.finish_upload),
+                POST=write(api.finish_upload, kind="file"),
             ),
             _route(
                 "/sdk/ground_truth_events/",
@@ -100,18 +111,26 @@ class _Calls:
             arguments = [*request.path_params.values()]
             if has_query:
                 arguments.append(request.query_params.multi_items())
-            return await self._answer(request, lambda: call(*arguments))
+            return await self._answer(request, lambda: call(*arguments), "read")
 
         return endpoint
 
     def _write(
-        self, call: Callable[..., Json], status: int = 200, has_links: bool = True
+        self,
+        call: Callable[..., Json],
+        status: int = 200,
+        kind: Kind = "write",
+        has_links: bool = True,
     ) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             arguments, key = [*request.path_params.values()], _key_of(request)
             body = await json_body(request)
             return await self._answer(
-                request, lambda: call(*arguments, parse_json(body), key=key), status, has_links
+                request,
+                lambda: call(*arguments, parse_json(body), key=key),
+                kind,
+                status,
+                has_links,
             )
 
         return endpoint
@@ -119,13 +138,13 @@ class _Calls:
     async def _chunk(self, request: Request) -> Response:
         upload = request.path_params.get("upload")
         content_range = request.headers.get("content-range", "")
-        chunk = await run_in_threadpool(self._api.open_chunk, upload, content_range)
+        chunk = await self._threads.run("file", self._api.open_chunk, upload, content_range)
         try:
             filename = await receive_chunk(request, chunk)
             key = _key_of(request)
-            return await self._answer(request, lambda: chunk.finish(filename, key))
+            return await self._answer(request, lambda: chunk.finish(filename, key), "file")
         finally:
-            await run_in_threadpool(chunk.close)
+            chunk.close()  # at once: at the end of the server a thread would not be waited for
 
     def _file(self, find: Callable[..., Path], ids: int) -> Endpoint:
         """The file that ``find`` knows by the first parts of the path.
@@ -148,6 +167,7 @@ class _Calls:
         self,
         request: Request,
         call: Callable[[], Json],
+        kind: Kind,
         status: int = 200,
         has_links: bool = True,
     ) -> Response:
@@ -157,7 +177,20 @@ class _Calls:
             found = call()
             return json_answer(self._links.whole(request, found) if has_links else found, status)
 
-        return await run_in_threadpool(answer)
+        return await self._threads.run(kind, answer)
+
+
+class _Threads:
+    """Threads of each kind of call, so that those who wait for one thing keep no others waiting."""
+
+    def __init__(self) -> None:
+        self._limiters: dict[Kind, anyio.CapacityLimiter] = {}
+
+    async def run(self, kind: Kind, call: Callable[..., T], *arguments: object) -> T:
+        """Do a call in a thread."""
+        if kind not in self._limiters:
+            self._limiters[kind] = anyio.CapacityLimiter(THREADS[kind])
+        return await anyio.to_thread.run_sync(call, *arguments, limiter=self._limiters[kind])
 
 
 def _route(path: str, **by_method: Endpoint) -> Route:
@@ -178,7 +211,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = error.detail
     if error.status_code == 404:
-        detail = f"There is nothing at {request.url.path}. Every path ends with a slash."
+        hint = "" if request.url.path.endswith("/") else " Every path ends with a slash."
+        detail = f"There is nothing at {request.url.path}.{hint}"
     elif error.status_code == 405:
         detail = f"{request.method} is not possible for {request.url.path}."
     return refusal(error.status_code, detail, dict(error.headers or {}))

@@ -1,5 +1,6 @@
 """Who may ask, and how long a client may keep silent: before any call is looked at."""
 
+import asyncio
 import contextlib
 import ipaddress
 import re
@@ -13,10 +14,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ray_synapse import console
-from ray_synapse.server.answers import Links, refusal
+from ray_synapse.server.answers import RETRY, Links, refusal
 from ray_synapse.server.bodies import MAX_FORM_BYTES
 
 SILENCE_S = 60.0  # the published client gives up after 15
+DRAIN_S = 10.0  # within which the rest of a refused request may come
 HOST = re.compile(r"([\w.-]+|\[([0-9a-f:.]+)\])(?::\d+)?", re.ASCII)
 HONOURS_KEYS = (b"idempotency-key-honoured", b"true")
 CLOSES = (b"connection", b"close")
@@ -47,13 +49,19 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = _in_origin_form(scope)
         exchange = _Exchange(receive, send)
         try:
             refused = self._refusal(Request(scope))
             await (refused or self._app)(scope, exchange.receive, exchange.send)
-        except Exception as error:  # it was answered with 500
+        except asyncio.CancelledError:
+            if not exchange.is_answering:
+                ending = refusal(503, "The server ends. Send this again when it is back.", RETRY)
+                await ending(scope, receive, send)
+            raise
+        except Exception as error:  # what could be answered was answered
             where = traceback.extract_tb(error.__traceback__)[-1]
-            console.say(
+            console.say_once(
                 f"{scope['method']} {scope['path']!r}: {error!r} "
                 f"({where.filename}, line {where.lineno}). Please report this."
             )
@@ -85,13 +93,22 @@ class Guard:
             return False
 
 
+def _in_origin_form(scope: Scope) -> Scope:
+    """A request whose target is a whole URL, as RFC 9112 (3.2.2) demands it to be taken."""
+    match = re.match(r"https?://[^/]*(?=/)", scope["path"])
+    return {**scope, "path": scope["path"][match.end() :]} if match else scope
+
+
 def _token_refusal(request: Request, token: str) -> Response | None:
     """A refusal of a request without the token. The user's token wins, as with Synapse."""
     given = request.headers.get("authorization") or request.headers.get("synapse-access-token")
     if given is None:
         detail = "This server needs a token: send `Synapse-Access-Token: Token <value>`."
     elif not compare_digest(given.encode(), f"Token {token}".encode()):
-        detail = "The token is wrong. `ray-synapse serve` prints the right one when it starts."
+        detail = (
+            "The token is wrong. Send the one that `ray-synapse serve` was given, or printed when "
+            "it started: `Synapse-Access-Token: Token <value>`."
+        )
     else:
         return None
     return refusal(401, detail, {"WWW-Authenticate": "Token"})
@@ -104,6 +121,7 @@ class _Exchange:
         self._receive, self._send = receive, send
         self._has_all = False  # of the request
         self._is_cut = False  # since the client kept silent
+        self.is_answering = False
 
     async def receive(self) -> Message:
         """The next piece of the request; after the last one, wait for the client to go."""
@@ -125,12 +143,13 @@ class _Exchange:
         """
         if message["type"] == "http.response.start":
             await self._drain()
+            self.is_answering = True
             closing = (CLOSES,) if self._is_cut else ()
             message["headers"] = [*message.get("headers", ()), HONOURS_KEYS, *closing]
         await self._send(message)
 
     async def _drain(self) -> None:
         drained = 0
-        with contextlib.suppress(SilentClientError):
+        with contextlib.suppress(SilentClientError), anyio.move_on_after(DRAIN_S):
             while not self._has_all and not self._is_cut and drained <= MAX_FORM_BYTES:
                 drained += len((await self.receive()).get("body", b""))

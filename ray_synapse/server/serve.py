@@ -1,7 +1,9 @@
 """``ray-synapse serve``: the sockets, the token, and the loop."""
 
+import contextlib
 import errno
 import ipaddress
+import resource
 import secrets
 import signal
 import socket
@@ -12,13 +14,12 @@ import uvicorn
 from ray_synapse.backend.api.embedded import EmbeddedApi
 from ray_synapse.errors import SettingsError
 from ray_synapse.server.app import create_app
-from ray_synapse.server.protocol import PatientProtocol
+from ray_synapse.server.patience import PatientProtocol
 
-DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8470  # none of Ray's: 6379, 8000, 8076, 8265, 9000, 10001-19999, 44217, 52365
 KEEP_ALIVE_S = 75  # longer than any client: a connection closed as a POST comes leaves it in doubt
 SHUTDOWN_S = 5  # within which requests may end after Ctrl-C
-BACKLOG = 1024
+BACKLOG = 128
 MIN_TOKEN_CHARS = 8
 
 
@@ -41,9 +42,10 @@ def serve(home: Path, host: str, port: int | None, token: str | None) -> None:
     sock, is_local = _listen(host, port)
     if token is None and not is_local:
         token = secrets.token_urlsafe(24)
+    _allow_many_connections()
     api = EmbeddedApi(home)
     api.list_jobs()  # what is wrong with the folder shows now
-    _say_where(home, sock, host, token)
+    _say_where(home, sock, host, port, token)
     config = uvicorn.Config(
         create_app(api, _names(host, is_local), token),
         http=PatientProtocol,
@@ -68,12 +70,19 @@ def serve(home: Path, host: str, port: int | None, token: str | None) -> None:
     print(f"stopped; everything is in {home}")
 
 
+def _allow_many_connections() -> None:
+    """Each takes a file descriptor, of which a process may have 1,024 if it does not ask."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # macOS says "unlimited" and takes less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _check_token(token: str) -> None:
     is_plain = token.isascii() and token.isprintable() and " " not in token
     if len(token) < MIN_TOKEN_CHARS or not is_plain:
         raise SettingsError(
             f"--token: it must have at least {MIN_TOKEN_CHARS} printable ASCII characters and no "
-            "blanks. Leave it away, then one is made."
+            "blanks. Without it none is needed on 127.0.0.1, and one is made for other addresses."
         )
 
 
@@ -90,10 +99,11 @@ def _listen(host: str, port: int | None) -> tuple[socket.socket, bool]:
     try:
         sock = _bound(family, ip, port)
     except OSError as error:
+        advice = "Give a --host of this machine: 127.0.0.1, or 0.0.0.0 for others, too."
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            advice = "Give another --port, or none for a free one."
         raise SettingsError(
-            f"cannot listen on {host!r}, port {port or DEFAULT_PORT}: {error.strerror}. Give a "
-            "--host of this machine (127.0.0.1, or 0.0.0.0 for others, too), and another --port "
-            "or none."
+            f"cannot listen on {host!r}, port {port or DEFAULT_PORT}: {error.strerror}. {advice}"
         ) from error
     return sock, ipaddress.ip_address(ip.partition("%")[0]).is_loopback
 
@@ -124,11 +134,25 @@ def _names(host: str, is_local: bool) -> frozenset[str]:
     return frozenset(name.lower() for name in ("localhost", host, *ours))
 
 
-def _say_where(home: Path, sock: socket.socket, host: str, token: str | None) -> None:
-    ip, port = sock.getsockname()[:2]
-    name = socket.gethostname() if ipaddress.ip_address(ip).is_unspecified else host
-    url = f"http://{f'[{name}]' if ':' in name else name}:{port}"
+def _say_where(
+    home: Path, sock: socket.socket, host: str, port: int | None, token: str | None
+) -> None:
+    ip, bound = sock.getsockname()[:2]
+    name = _outer_address() if ipaddress.ip_address(ip).is_unspecified else host
+    url = f"http://{f'[{name}]' if ':' in name else name}:{bound}"
+    if port is None and bound != DEFAULT_PORT:
+        print(f"port {DEFAULT_PORT} is taken, maybe by another `ray-synapse serve`")
     print(f"serving {home} at {url} (Ctrl-C stops it)")
     if token is not None:
         print(f"  SYNAPSE_ACCESS_TOKEN={token}")
     print(f"  SYNAPSE_HOST={url}", flush=True)
+
+
+def _outer_address() -> str:
+    """The address by which other machines most likely know this one. Nothing is sent for that."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # an address that is nobody's (RFC 5737)
+            return str(probe.getsockname()[0])
+        except OSError:  # no network
+            return socket.gethostname()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ray_synapse.backend.api.embedded import EmbeddedApi
@@ -52,7 +53,8 @@ class TestItems:
             ("val", "validation"),
             ("test", "test"),
             ("other", "train"),
-            ("Test", "train"),
+            ("Test", "test"),
+            ("dev", "validation"),
         ],
     )
     def test_the_first_sub_folder_says_the_category(
@@ -158,7 +160,7 @@ class TestLists:
         whole = events(api, dataset)
         query = [("ground_truth_dataset_versions", str(dataset)), ("page_size", "2")]
         pages = [api.list_ground_truth_events(query)]
-        while link := pages[-1]["next"]:
+        while (link := pages[-1]["next"]) and len(pages) < 10:
             assert path_of(link) == "/sdk/ground_truth_events/"
             pages.append(api.list_ground_truth_events(query_of(link)))
         assert [each for page in pages for each in page["results"]] == whole
@@ -221,3 +223,36 @@ class TestRefused:
         (tmp_path / "train" / "a.png").unlink()
         with pytest.raises(Exception, match=r"404|No such file"):
             backends[0].download(found["files"]["a.png"]["url"])
+
+
+class TestLinks:
+    def test_a_folder_and_a_file_of_one_name_are_two_items(
+        self, backends: Backends, tmp_path: Path
+    ) -> None:
+        write(tmp_path, "train/a.png", "train/a/a.png", "train/cat/1.png", "train/cat/2.png")
+        found = events(backends[0], add(backends, tmp_path))
+        assert [(each["name"], list(each["files"])) for each in found] == [
+            ("a", ["a.png"]),
+            ("a", ["a.png"]),
+            ("cat", ["1.png", "2.png"]),
+        ]
+
+    @pytest.mark.parametrize("target", ["secret", "outside"])
+    def test_a_link_out_of_the_folder_is_refused(
+        self, backends: Backends, tmp_path: Path, target: str
+    ) -> None:
+        write(tmp_path, "secret", "outside/1.png", "set/train/1.png")
+        (tmp_path / "set" / "train" / "link").symlink_to(tmp_path / target)
+        with pytest.raises(SettingsError, match=f"link is a link to .*{target}"):
+            add(backends, tmp_path / "set")
+
+    def test_a_file_that_becomes_a_link_out_of_the_folder_is_gone(
+        self, backends: Backends, tmp_path: Path
+    ) -> None:
+        write(tmp_path, "secret", "set/train/1.png", content="x")
+        (event,) = events(backends[0], add(backends, tmp_path / "set"))
+        assert backends[0].download(event["files"]["1.png"]["url"]) == b"x"
+        (tmp_path / "set" / "train" / "1.png").unlink()
+        (tmp_path / "set" / "train" / "1.png").symlink_to(tmp_path / "secret")
+        with pytest.raises((NotFoundError, httpx.HTTPStatusError)):
+            backends[0].download(event["files"]["1.png"]["url"])

@@ -242,13 +242,17 @@ class TestLists:
             "previous": None,
             "results": None,
         }
-        assert found["results"] == [api.get_job(job) for job in five]
+        for short, job in zip(found["results"], five, strict=True):
+            whole = api.get_job(job)
+            assert short == {field: whole[field] for field in short}
+            large = {"result", "meta", "console_logs", "metrics_record", "search_space"}
+            assert whole.keys() - short.keys() == large
 
     def test_the_links_lead_through_all_pages_and_back(
         self, api: Api, name: str, five: list[int]
     ) -> None:
         pages = [api.list_jobs([("params", f"name:{name}"), ("page_size", "2")])]
-        while link := pages[-1]["next"]:
+        while (link := pages[-1]["next"]) and len(pages) < 10:
             assert path_of(link) == "/jobs/"
             pages.append(api.list_jobs(query_of(link)))
         assert [ids(page) for page in pages] == [five[:2], five[2:4], five[4:]]

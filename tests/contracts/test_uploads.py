@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ray_synapse.backend.api.embedded import EmbeddedApi
+from ray_synapse.backend.local import LocalBackend
 from ray_synapse.errors import NotFoundError, RefusedError, TooLargeError
 from tests.contracts.conftest import Api
 from tests.contracts.http_api import path_of
@@ -153,16 +154,20 @@ class TestBrokenOff:
         other.close()
 
     def test_what_was_abandoned_for_over_a_week_is_removed_but_for_the_files_of_models(
-        self, backends: tuple[Api, Path]
+        self, backends: tuple[Api, Path], kept: LocalBackend
     ) -> None:
         api, home = backends
         unfinished = begun(api, b"abc", 9)
         finished, used, recent = (uploaded(api) for _ in range(3))
         model = api.create_model({"name": unique(), "chunked_upload": used})
-        week_ago = time.time() - 8 * 24 * 3600
-        for upload in (unfinished, finished, used):
-            os.utime(home / "uploads" / upload, (week_ago, week_ago))
+        with kept._write() as db:
+            for upload in (unfinished, finished, used):
+                db.execute("UPDATE uploads SET updated = '2020' WHERE id = ?", (upload,))
+        cut_off = home / "uploads" / "killed.part"
+        cut_off.touch()
+        os.utime(cut_off, (0, 0))
         begun(api)
+        assert not cut_off.exists()
         for upload in (unfinished, finished):
             with pytest.raises(NotFoundError):
                 api.get_upload(upload)

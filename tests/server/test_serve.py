@@ -17,6 +17,7 @@ from ray_synapse.backend.local import LocalBackend
 from tests.server.clients import (
     ENTRY,
     JSON,
+    MULTIPART,
     WAIT_S,
     answer,
     asked,
@@ -25,6 +26,7 @@ from tests.server.clients import (
     head,
     is_one_clean_line,
     made_job,
+    part,
     port_of,
     serve,
     started,
@@ -233,6 +235,22 @@ def test_ctrl_c_does_not_wait_for_clients_that_are_idle_or_silent(home: Path) ->
         assert client.get("/jobs/").status_code == 200
         assert server.stop() == 0
     assert not any("Traceback" in line or "Please report" in line for line in server.lines)
+
+
+def test_a_chunk_that_ctrl_c_cuts_off_is_told_to_come_again_and_leaves_nothing(home: Path) -> None:
+    shortly = "import ray_synapse.server.serve; ray_synapse.server.serve.SHUTDOWN_S = 1"
+    with started(home, "--port=0", before=shortly) as server, connected(server) as sock:
+        span = {"Content-Range": "bytes 0-999/1000"}
+        sock.sendall(head("PUT", "/chunked_upload/", Content_Length=1200, **MULTIPART, **span))
+        sock.sendall(part("file", b"a" * 900)[:-2])
+        while not list(home.glob("uploads/*")):
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGINT)
+        told = answer(sock)
+        assert (told.status, told.headers["retry-after"]) == (503, "5")
+        assert "Send this again" in told.json()["detail"]
+        assert server.process.wait(WAIT_S) == 0
+    assert list(home.glob("uploads/*")) == []
 
 
 def test_a_second_ctrl_c_does_not_wait_and_leaves_no_traceback(home: Path) -> None:

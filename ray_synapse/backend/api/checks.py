@@ -11,9 +11,11 @@ from ray_synapse.values import dumps
 
 Rule = Callable[[Any], str]  # what is wrong with a value, or ""
 
-_SHORT = reprlib.Repr()  # a refused value may be large, or nest deep
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+MAX_FAULTS = 20  # that are told of one object: an answer must not be larger than the request
+MAX_SHOWN_CHARS = 60
 MAX_DEPTH = 64  # of nested JSON: what was taken must also be readable, by any client
+_SHORT = reprlib.Repr()  # a refused value may be large, or nest deep
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = MAX_SHOWN_CHARS
 STATUSES = ("PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED")
 LEVELS = ("debug", "info", "success", "warning", "error", "danger")
 DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+-]+=[\w.+-]+)*;base64,")
@@ -49,7 +51,8 @@ def checked(
         if name in fields and (fault := rule(fields[name])):
             faults[name] = [fault]
     if faults:
-        raise RefusedError(faults)
+        told = list(faults.items())[:MAX_FAULTS]
+        raise RefusedError({field[:MAX_SHOWN_CHARS]: texts for field, texts in told})
     return fields
 
 

@@ -1,8 +1,9 @@
-"""Chunks of files, from a client to their place on the disk."""
+"""Chunks of files on their way from a client to the disk."""
 
 import os
 import re
-import threading
+import uuid
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from ray_synapse.errors import RefusedError, TooLargeError
 MAX_CHUNK_BYTES = 128 << 20  # the published client sends 50 MiB
 MAX_FILE_BYTES = 256 << 30  # beyond any single model
 RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", re.ASCII)
+ENDING = ".part"  # of the file of a chunk
 
 
 class Range(NamedTuple):
@@ -53,64 +55,45 @@ def wrong_range(text: str) -> RefusedError:
     return RefusedError({"Content-Range": [text]})
 
 
-class ChunkFiles:
-    """The files of uploads in one folder, each written by one chunk at a time.
+class ChunkFile:
+    """The bytes of one chunk, in a file of their own until they count.
 
-    The chunk that came last is the one that may write: a connection that hangs does not keep its
-    client from sending the chunk again, nor does it spoil the file later.
+    So a connection that hangs keeps nobody from sending its chunk again, and spoils nothing later.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._lock = threading.Lock()
-        self._last: dict[str, ChunkWriter] = {}  # by upload
-
-    def path(self, upload: str) -> Path:
-        """Where a file is. The id must be one that was made here."""
-        return self.folder / upload
-
-    def open(self, upload: str, span: Range) -> "ChunkWriter":
-        """Begin to write a chunk; one that is still being written is cut off."""
-        path = self.path(upload)
-        with sqlite.translated(path):
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        writer = ChunkWriter(self, upload, file, span.first)
-        with self._lock:
-            self._last[upload] = writer
-        return writer
-
-    def freeze(self, upload: str) -> None:
-        """Cut off the chunk that is being written: the file stays as it is from now on."""
-        with self._lock:
-            self._last.pop(upload, None)
-
-
-class ChunkWriter:
-    """Writes the bytes of one chunk where they belong."""
-
-    def __init__(self, files: ChunkFiles, upload: str, file: int, position: int) -> None:
-        self._files, self._upload, self._file, self._position = files, upload, file, position
+    def __init__(self, folder: Path, span: Range) -> None:
+        self.path = folder / f"{uuid.uuid4()}{ENDING}"
+        self.checksum = 0  # CRC-32 of what was written so far
+        self._span, self._length = span, 0
+        with sqlite.translated(self.path):
+            self._file = open(self.path, "xb")  # noqa: SIM115 - closed by `close`
 
     def write(self, data: bytes) -> None:
         """Write the next bytes.
 
         Raises:
-            RefusedError: This chunk was cut off.
+            RefusedError: They are more than the range says.
         """
-        with self._files._lock, sqlite.translated(self._files.path(self._upload)):
-            self.check_turn()
-            while data:
-                written = os.pwrite(self._file, data, self._position)
-                data, self._position = data[written:], self._position + written
+        self._length += len(data)
+        if self._length > self._span.length:
+            raise wrong_range(f"It has {self._span.length} bytes, the chunk has more.")
+        self.checksum = zlib.crc32(data, self.checksum)
+        with sqlite.translated(self.path):
+            self._file.write(data)
 
-    def check_turn(self) -> None:
-        """Refuse to go on with a chunk that was cut off."""
-        if self._files._last.get(self._upload) is not self:
-            raise RefusedError("another request sends this chunk, too; that one counts.")
+    def check_whole(self) -> None:
+        """Have all bytes on the disk.
+
+        Raises:
+            RefusedError: They are less than the range says.
+        """
+        if self._length != self._span.length:
+            raise wrong_range(f"It has {self._span.length} bytes, the chunk {self._length}.")
+        with sqlite.translated(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Give the file free."""
-        os.close(self._file)
-        with self._files._lock:
-            if self._files._last.get(self._upload) is self:
-                del self._files._last[self._upload]
+        """Remove the file, unless it was moved to where it counts."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)

@@ -6,19 +6,18 @@ from collections import Counter, defaultdict
 from pathlib import Path, PurePath
 from typing import Any
 
-from ray_synapse.backend import sqlite
 from ray_synapse.backend.api import checks
 from ray_synapse.backend.api.pages import link_name, page, values_of
 from ray_synapse.backend.api.protocol import Json, Query
-from ray_synapse.backend.database import Database, as_id, now, stamp
+from ray_synapse.backend.database import Database, as_id, insert, now, stamp
 from ray_synapse.errors import NotFoundError, RefusedError, SettingsError
 
 CATEGORIES = {  # the folders that say what their files are for
     "train": "train",
-    **dict.fromkeys(("validation", "valid", "val"), "validation"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     "test": "test",
 }
-FIELDS = ("id", "category", "files", "data")
+FIELDS = ("id", "category", "name", "files", "data")
 MAX_FILES = 100_000  # it is for small datasets: all of them are listed in one go
 
 
@@ -29,8 +28,8 @@ class DatasetCalls(Database):
         """Make the files of a folder known as a dataset. They stay where they are.
 
         The first level of sub-folders says the category: ``train``, ``validation`` (or ``valid``,
-        ``val``) and ``test``; what is elsewhere is for training. The files of one sub-folder below
-        that are one item; files that lie side by side in the folder of a category are one item for
+        ``val``, ``dev``) or ``test``; what is elsewhere is for training. Below these, the files of
+        one sub-folder are one item with its name; files in no further sub-folder are one item for
         each name without its ending. A JSON file is the annotation of its item, the others are its
         files.
 
@@ -41,26 +40,54 @@ class DatasetCalls(Database):
             The dataset's id, and how many items each category has.
 
         Raises:
-            SettingsError: It is no folder, it has no files or over 100,000, or an annotation is no
-                JSON.
+            SettingsError: It is no folder, it has no files or over 100,000, a link out of it, or an
+                annotation that is no JSON.
         """
         folder = folder.expanduser().absolute()
         if not folder.is_dir():
             raise SettingsError(f"{folder} is no folder; give one with the files of a dataset.")
-        with sqlite.translated(folder):
+        try:
             items = _items(folder)
-        rows = [(item[0], *_item(folder, paths)) for item, paths in items.items()]
+            rows = [(*key[:2], *_item(folder, paths)) for key, paths in items.items()]
+        except OSError as error:
+            raise SettingsError(
+                f"{error.filename or folder} cannot be read: {error.strerror}. Make it readable, "
+                "or take it out of the folder."
+            ) from error
         with self._write() as db:
-            statement = "INSERT INTO datasets (folder, created) VALUES (?, ?)"
-            dataset = int(db.execute(statement, (str(folder), now())).lastrowid or 0)
+            dataset = insert(db, "datasets", {"folder": str(folder), "created": now()})
             db.executemany(
-                "INSERT INTO dataset_events (dataset, category, files, data) VALUES (?, ?, ?, ?)",
+                "INSERT INTO dataset_events (dataset, category, name, files, data) "
+                "VALUES (?, ?, ?, ?, ?)",
                 [(dataset, *row) for row in rows],
             )
         return dataset, Counter(row[0] for row in rows)
 
+    def datasets(self) -> list[dict[str, Any]]:
+        """All datasets, the newest first: ``id``, ``folder``, ``created``, ``items``."""
+        query = (
+            "SELECT datasets.*, COUNT(dataset_events.id) AS items FROM datasets "
+            "LEFT JOIN dataset_events ON dataset = datasets.id GROUP BY datasets.id "
+            "ORDER BY datasets.id DESC"
+        )
+        with self._read() as db:
+            return [dict(row) for row in db.execute(query)]
+
+    def delete_dataset(self, dataset: int) -> None:
+        """Forget a dataset. Its files stay where they are.
+
+        Raises:
+            NotFoundError: There is no such dataset.
+        """
+        with self._write() as db:
+            removed = db.execute("DELETE FROM datasets WHERE id = ?", (as_id(dataset),))
+        if not removed.rowcount:
+            raise NotFoundError(
+                f"dataset {dataset} does not exist; `ray-synapse dataset ls` lists them."
+            )
+
     def list_ground_truth_events(self, query: Query = ()) -> Json:
-        """The items of a dataset: ``category``, ``files`` and ``data``.
+        """The items of a dataset: ``category``, ``name``, ``files`` and ``data``.
 
         Args:
             query: ``ground_truth_dataset_versions`` (the dataset's id), ``category``, ``fields``,
@@ -99,22 +126,46 @@ class DatasetCalls(Database):
         files = list(json.loads(row["files"]).values()) if row else []
         if number not in map(str, range(len(files))):
             raise NotFoundError(f"item {event!r} has no file number {number!r}.")
-        return Path(row["folder"], files[int(number)])
+        folder = Path(row["folder"])
+        path = folder / str(files[int(number)])
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise NotFoundError(f"file number {number!r} of item {event!r} left its folder.")
+        return path
 
 
-def _items(folder: Path) -> dict[tuple[str, PurePath], list[PurePath]]:
-    """The files below a folder, by category and item, in order."""
-    items = defaultdict[tuple[str, PurePath], list[PurePath]](list)
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    for path in sorted(path for path in paths if not any(part[0] == "." for part in path.parts)):
-        is_sorted = len(path.parts) > 1 and path.parts[0] in CATEGORIES
-        category = CATEGORIES[path.parts[0]] if is_sorted else "train"
-        depth = len(path.parts) - is_sorted
-        items[category, path.with_suffix("") if depth == 1 else path.parent].append(path)
-    count = sum(map(len, items.values()))
-    if not 0 < count <= MAX_FILES:
-        raise SettingsError(f"{folder} has {count:,} files; allowed are 1 to {MAX_FILES:,}.")
+Key = tuple[str, str, bool]  # the category, the item's name, and whether it is a folder
+
+
+def _items(folder: Path) -> dict[Key, list[PurePath]]:
+    """The files below a folder by the item that they are of, in order."""
+    items = defaultdict[Key, list[PurePath]](list)
+    for path in _files(folder):
+        category = CATEGORIES.get(path.parts[0].lower()) if len(path.parts) > 1 else None
+        below = PurePath(*path.parts[1:]) if category else path
+        is_folder = len(below.parts) > 1
+        name = below.parent if is_folder else below.with_suffix("")
+        items[category or "train", str(name), is_folder].append(path)
     return items
+
+
+def _files(folder: Path) -> list[PurePath]:
+    """The files below a folder, relative to it."""
+    found, inside = [], folder.resolve()
+    for path in folder.rglob("*"):
+        relative = path.relative_to(folder)
+        if any(part.startswith(".") for part in relative.parts):
+            continue
+        leads_out = path.is_symlink() and not path.resolve().is_relative_to(inside)
+        if leads_out or (path.is_symlink() and path.is_dir()):
+            raise SettingsError(
+                f"{path} is a link to {path.resolve()}; a dataset has no links to folders, nor out "
+                "of its own. Copy what it leads to, or take it out."
+            )
+        if path.is_file():
+            found.append(relative)
+    if not 0 < len(found) <= MAX_FILES:
+        raise SettingsError(f"{folder} has {len(found):,} files; allowed are 1 to {MAX_FILES:,}.")
+    return sorted(found)
 
 
 def _item(folder: Path, paths: list[PurePath]) -> tuple[str, str]:
@@ -143,7 +194,7 @@ def _annotation(path: Path) -> Any:
 
 def _check_datasets(db: sqlite3.Connection, datasets: list[str]) -> None:
     for dataset in datasets:
-        if db.execute("SELECT 1 FROM datasets WHERE id = ?", (dataset,)).fetchone() is None:
+        if db.execute("SELECT 1 FROM datasets WHERE id = ?", (as_id(dataset),)).fetchone() is None:
             fault = (
                 f"Dataset {dataset!r} does not exist. `ray-synapse dataset add FOLDER` makes one."
             )
@@ -159,6 +210,7 @@ def _wire(row: sqlite3.Row) -> Json:
     return {
         "id": event,
         "category": row["category"],
+        "name": row["name"],
         "files": links,
         "data": json.loads(row["data"]),
     }

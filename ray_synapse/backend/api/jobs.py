@@ -6,10 +6,10 @@ from typing import Any
 
 from ray_synapse import __version__
 from ray_synapse.backend.api import checks
-from ray_synapse.backend.api.answers import Answers
+from ray_synapse.backend.api.once import Once
 from ray_synapse.backend.api.pages import page, values_of
 from ray_synapse.backend.api.protocol import Json, Query
-from ray_synapse.backend.database import as_id, now, parsed
+from ray_synapse.backend.database import as_id, insert, now, parsed, update
 from ray_synapse.errors import NotFoundError, RefusedError, SettingsError
 from ray_synapse.names import encode_name
 
@@ -23,10 +23,13 @@ PATCH_RULES = {
     "metrics_record": checks.nullable(checks.mapping),
     **dict.fromkeys(("console_logs", "result", "meta"), checks.anything),
 }
+LIST_COLUMNS = (  # what a list has of each job: a page of all that clients put in could be huge
+    "id, name, status, created, updated, metric, mode, progress_record, best_trial"
+)
 HIDDEN = ("host", "pid")  # how a job of this machine is watched; nothing for a client
 
 
-class JobCalls(Answers):
+class JobCalls(Once):
     """The part of ``EmbeddedApi`` that knows the jobs."""
 
     def create_job(self, fields: Any, *, key: str | None = None) -> Json:
@@ -40,9 +43,7 @@ class JobCalls(Answers):
         row["updated"] = row["created"]
 
         def write(db: sqlite3.Connection) -> Json:
-            marks = ", ".join("?" * len(row))
-            statement = f"INSERT INTO jobs ({', '.join(row)}) VALUES ({marks})"
-            return self._wire_job(db, int(db.execute(statement, [*row.values()]).lastrowid or 0))
+            return self._wire_job(db, insert(db, "jobs", row))
 
         return self._once(key, "POST /jobs/", fields, write)
 
@@ -57,14 +58,13 @@ class JobCalls(Answers):
 
         def write(db: sqlite3.Connection) -> Json:
             number = self._number(db, job)
-            changes = ", ".join(f"{column} = ?" for column in row)
-            db.execute(f"UPDATE jobs SET {changes} WHERE id = ?", (*row.values(), number))
+            update(db, "jobs", number, row)
             return self._wire_job(db, number)
 
         return self._once(key, f"PATCH /jobs/{job}/", fields, write)
 
     def list_jobs(self, query: Query = ()) -> Json:
-        """Jobs, the newest first.
+        """Jobs, the newest first, without the fields that clients fill at will (``result``, ...).
 
         Args:
             query: ``params`` (``name:<encoded name>``), ``is_active`` (``true``, ``false``),
@@ -74,7 +74,7 @@ class JobCalls(Answers):
         query = list(query)
         where, arguments = _filter(query)
         with self._read() as db:
-            answer, rows = page(db, "/jobs/", query, "jobs", where, arguments)
+            answer, rows = page(db, "/jobs/", query, "jobs", where, arguments, columns=LIST_COLUMNS)
         return {**answer, "results": [_wire(parsed(row)) for row in rows]}
 
     def override_best_trial(self, job: int | str, fields: Any, *, key: str | None = None) -> Json:
@@ -86,8 +86,7 @@ class JobCalls(Answers):
         )
 
         def write(db: sqlite3.Connection) -> Json:
-            number = self._number(db, job)
-            db.execute("UPDATE jobs SET best_trial = ? WHERE id = ?", (best, number))
+            update(db, "jobs", self._number(db, job), {"best_trial": best})
             return dict(json.loads(best))
 
         return self._once(key, f"PUT /trains/{job}/override_best_trial/", fields, write)
@@ -121,14 +120,14 @@ def _wire(job: Json) -> Json:
 def _filter(query: list[tuple[str, str]]) -> tuple[str, list[int | str]]:
     """The SQL for the filters of a list of jobs, with its arguments."""
     conditions, arguments = ["1"], list[int | str]()
-    for pair in values_of(query, "params"):
-        name, _, value = pair.partition(":")
-        if name != "name":
-            raise RefusedError({"params": [f"It filters by `name:<name>`, not {pair!r}."]})
-        conditions.append("name = ?")
-        arguments.append(value.replace(":", "%3A"))
-    for text in values_of(query, "is_active"):
-        conditions.append(f"status {'' if text.lower() in ('true', '1') else 'NOT '}IN (?, ?)")
+    names = [_name_in(pair) for pair in values_of(query, "params")]
+    if names:
+        conditions.append(f"name IN ({', '.join('?' * len(names))})")
+        arguments += names
+    for text in values_of(query, "is_active")[-1:]:
+        if text.lower() not in ("true", "false"):
+            raise RefusedError({"is_active": [f"It is true or false, not {checks.shown(text)}."]})
+        conditions.append(f"status {'' if text.lower() == 'true' else 'NOT '}IN (?, ?)")
         arguments += ACTIVE
     for name, only in (("category", CATEGORY), ("job__action", ACTION)):
         if any(text != only for text in values_of(query, name)):
@@ -137,3 +136,10 @@ def _filter(query: list[tuple[str, str]]) -> tuple[str, list[int | str]]:
         conditions.append(f"id NOT IN ({', '.join('?' * len(left_out))})")
         arguments += left_out
     return " AND ".join(conditions), arguments
+
+
+def _name_in(pair: str) -> str:
+    name, _, value = pair.partition(":")
+    if name != "name":
+        raise RefusedError({"params": [f"It filters by `name:<name>`, not {checks.shown(pair)}."]})
+    return value.replace(":", "%3A")

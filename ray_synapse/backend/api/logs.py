@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from ray_synapse.backend.api import checks
-from ray_synapse.backend.api.answers import Answers
+from ray_synapse.backend.api.once import Once
 from ray_synapse.backend.api.protocol import Json
 from ray_synapse.errors import RefusedError
 
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
     file: str | None
 
 
-class LogCalls(Answers):
+class LogCalls(Once):
     """The part of ``EmbeddedApi`` that keeps what is logged."""
 
     def create_logs(self, entries: Any, *, key: str | None = None) -> Json:

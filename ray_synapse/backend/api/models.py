@@ -6,22 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from ray_synapse.backend.api import checks
-from ray_synapse.backend.api.answers import Answers
+from ray_synapse.backend.api.once import Once
 from ray_synapse.backend.api.pages import link_name, page
 from ray_synapse.backend.api.protocol import Json, Query
 from ray_synapse.backend.api.uploads import UPLOADS
-from ray_synapse.backend.database import as_id, now, stamp
+from ray_synapse.backend.database import as_id, insert, now, stamp
 from ray_synapse.errors import NotFoundError, RefusedError
 
+MAX_NAME_CHARS = 255
 RULES = {
-    "name": checks.name,
+    "name": lambda value: checks.name(value) or _too_long(value),
     **dict.fromkeys(("plugin", "version", "description"), checks.nullable(checks.text)),
     **dict.fromkeys(("checkpoint", "chunked_upload"), checks.nullable(checks.identifier)),
     "configuration": checks.nullable(checks.mapping),
 }
 
 
-class ModelCalls(Answers):
+class ModelCalls(Once):
     """The part of ``EmbeddedApi`` that knows the models."""
 
     def create_model(self, fields: Any, *, key: str | None = None) -> Json:
@@ -46,17 +47,14 @@ class ModelCalls(Answers):
             row["checkpoint"] = _parent(db, sent.get("checkpoint"))
             row.update(_archive(db, sent.get("chunked_upload")))
             row["created"] = now()
-            statement = (
-                f"INSERT INTO models ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
-            )
-            return _model(db, int(db.execute(statement, [*row.values()]).lastrowid or 0))
+            return _wire(_row(db, insert(db, "models", row)))
 
         return self._once(key, "POST /models/", fields, write)
 
     def get_model(self, model: int | str) -> Json:
         """One model; ``file`` leads to its archive, or is None."""
         with self._read() as db:
-            return _model(db, model)
+            return _wire(_row(db, model))
 
     def list_models(self, query: Query = ()) -> Json:
         """Models, the newest first.
@@ -77,6 +75,12 @@ class ModelCalls(Answers):
         if row["file"] is None:
             raise NotFoundError(f"model {model!r} has no file: it came without chunked_upload.")
         return self.home / str(row["file"])
+
+
+def _too_long(name: str) -> str:
+    if len(name) <= MAX_NAME_CHARS:
+        return ""
+    return f"It has {len(name)} characters, allowed are {MAX_NAME_CHARS}."
 
 
 def _parent(db: sqlite3.Connection, model: int | str | None) -> int | None:
@@ -112,10 +116,6 @@ def _row(db: sqlite3.Connection, model: int | str) -> sqlite3.Row:
     if row is None:
         raise NotFoundError(f"model {model!r} does not exist; GET /models/ lists the ones that do.")
     return row
-
-
-def _model(db: sqlite3.Connection, model: int | str) -> Json:
-    return _wire(_row(db, model))
 
 
 def _wire(row: sqlite3.Row) -> Json:

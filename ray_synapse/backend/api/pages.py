@@ -10,24 +10,33 @@ from ray_synapse.backend.api.protocol import Json, Query
 from ray_synapse.errors import NotFoundError, RefusedError
 
 PAGE_SIZE = 100  # the published client asks for as many
-MAX_PAGE_SIZE = 1000
+MAX_PAGE_SIZE = 200  # a page is made in one go, and nothing else is answered meanwhile
+MAX_LINK_NAME_CHARS = 100
+MAX_VALUES = 1000  # of one parameter
 UNSAFE = re.compile(r"[^\w.-]+")
 
 
 def values_of(query: Query, name: str) -> list[str]:
-    """What a parameter says, which may be repeated or a list with commas."""
-    return [
+    """What a parameter says, which may be repeated or a list with commas.
+
+    Raises:
+        RefusedError: It has over 1,000 values.
+    """
+    values = [
         part.strip()
         for key, value in query
         if key == name
         for part in value.split(",")
         if part.strip()
     ]
+    if len(values) > MAX_VALUES:
+        raise RefusedError({name: [f"It has {len(values)} values, allowed are {MAX_VALUES}."]})
+    return values
 
 
 def link_name(name: str) -> str:
     """A name as the last part of a link: no client or proxy reads anything else into it."""
-    return quote(UNSAFE.sub("_", name).lstrip(".") or "file")
+    return quote(UNSAFE.sub("_", name).lstrip(".")[:MAX_LINK_NAME_CHARS] or "file")
 
 
 def page(
@@ -38,6 +47,7 @@ def page(
     where: str = "1",
     arguments: Sequence[int | str] = (),
     order: str = "id DESC",
+    columns: str = "*",
 ) -> tuple[Json, list[sqlite3.Row]]:
     """One page of a table's rows, and the answer around them (without the ``results``).
 
@@ -49,6 +59,7 @@ def page(
         where: Which of its rows, in SQL; with ``arguments``.
         arguments: See ``where``.
         order: By which columns, in SQL.
+        columns: Which columns, in SQL.
 
     Raises:
         RefusedError: ``page_size`` is no number over 0.
@@ -62,7 +73,7 @@ def page(
     if number > last:
         raise NotFoundError(f"page {number} does not exist; the last one is {last}.")
     rows = db.execute(
-        f"SELECT * FROM {table} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
+        f"SELECT {columns} FROM {table} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
         (*arguments, size, (number - 1) * size),
     ).fetchall()
     answer = {

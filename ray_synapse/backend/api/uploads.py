@@ -1,28 +1,33 @@
-"""``/chunked_upload/``: a large file, chunk by chunk, straight to its place on the disk."""
+"""``/chunked_upload/``: a large file, chunk by chunk, by any number of clients and servers."""
 
+import fcntl
 import hashlib
 import os
+import shutil
 import sqlite3
+import threading
 import time
 import uuid
-import zlib
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ray_synapse.backend import sqlite
 from ray_synapse.backend.api import checks
-from ray_synapse.backend.api.answers import Answers
-from ray_synapse.backend.api.chunks import ChunkFiles, Range, wrong_range
+from ray_synapse.backend.api.chunks import ENDING, ChunkFile, Range, wrong_range
+from ray_synapse.backend.api.once import Once
 from ray_synapse.backend.api.pages import link_name
 from ray_synapse.backend.api.protocol import Json
-from ray_synapse.backend.database import now, stamp
+from ray_synapse.backend.database import insert, now, stamp, update
 from ray_synapse.backend.models import check_space
-from ray_synapse.errors import NotFoundError, RefusedError
+from ray_synapse.errors import NotFoundError, RefusedError, StorageError
 
 UPLOADS = "uploads"
-ABANDONED_S = 7 * 24 * 3600  # an upload that did not become a model in this time is removed
-READ_BYTES = 1 << 20
+ABANDONED = timedelta(days=7)  # an upload that did not become a model in this time is removed
+COPY_BYTES = 1 << 20
+TURN_S = 10.0  # for which a request waits while another one has the same upload
 
 
 class Chunk:
@@ -33,65 +38,31 @@ class Chunk:
     """
 
     def __init__(self, calls: "UploadCalls", upload: str | None, span: Range) -> None:
-        self._calls, self._span, self._is_new = calls, span, upload is None
-        self._upload = upload or str(uuid.uuid4())
-        self._length = self._checksum = 0
-        fits = self._is_new or calls._fits(self._upload, span)
-        self._writer = calls.files.open(self._upload, span) if fits else None
-
-    def write(self, data: bytes) -> None:
-        """Write the next bytes.
-
-        Raises:
-            RefusedError: They are more than the range says, or the chunk came again meanwhile.
-        """
-        self._length += len(data)
-        self._checksum = zlib.crc32(data, self._checksum)
-        if self._length > self._span.length:
-            raise wrong_range(f"It has {self._span.length} bytes, the chunk has more.")
-        if self._writer is not None:
-            self._writer.write(data)
+        self._calls, self._upload, self._span = calls, upload, span
+        self._file = ChunkFile(calls.uploads, span)
+        self.write, self.close = self._file.write, self._file.close
 
     def finish(self, filename: str, key: str | None = None) -> Json:
         """Count the chunk in, and give the upload's state."""
-        if self._length != self._span.length:
-            raise wrong_range(f"It has {self._span.length} bytes, the chunk {self._length}.")
-        if self._writer is not None:
-            self._writer.check_turn()
-        calls, upload, span = self._calls, self._upload, self._span
-
-        def write(db: sqlite3.Connection) -> Json:
-            if self._is_new:
-                db.execute(
-                    "INSERT INTO uploads (id, filename, total, offset, created, updated) "
-                    "VALUES (?, ?, ?, 0, ?, ?)",
-                    (upload, filename or "file", span.total, now(), now()),
-                )
-            _check_fit(_row(db, upload), span)
-            db.execute(
-                "UPDATE uploads SET offset = ?, updated = ? WHERE id = ?",
-                (span.last + 1, now(), upload),
-            )
-            return _wire(_row(db, upload))
-
-        call = f"PUT /chunked_upload/{'' if self._is_new else upload + '/'}"
-        sent = {"filename": filename, "range": span, "checksum": self._checksum}
-        return calls._once(key, call, sent, write)
-
-    def close(self) -> None:
-        """Give the file free. A new one that was not counted in is removed."""
-        if self._writer is not None:
-            self._writer.close()
-        if self._is_new and not self._calls._is_known(self._upload):
-            self._calls.files.path(self._upload).unlink(missing_ok=True)
+        self._file.check_whole()
+        sent = {"filename": filename, "range": self._span, "checksum": self._file.checksum}
+        if self._upload is None:
+            return self._calls._begin(self._file, self._span, filename or "file", key, sent)
+        return self._calls._go_on(self._upload, self._file, self._span, key, sent)
 
 
-class UploadCalls(Answers):
+class UploadCalls(Once):
     """The part of ``EmbeddedApi`` that takes files."""
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
-        self.files = ChunkFiles(home / UPLOADS)
+        self.uploads = home / UPLOADS
+        self._is_ending = threading.Event()
+
+    def close(self) -> None:
+        """Close the files, and do not wait for a file that is being checked."""
+        self._is_ending.set()
+        super().close()
 
     def put_chunk(
         self,
@@ -110,34 +81,36 @@ class UploadCalls(Answers):
     def open_chunk(self, upload: str | None, content_range: str) -> Chunk:
         """``put_chunk`` in pieces, for a chunk that shall not be in memory at once."""
         span = Range.of(content_range)
+        with sqlite.translated(self.uploads):
+            self.uploads.mkdir(parents=True, exist_ok=True)
         if upload is None:
-            self._make_room(span.total)
+            self._remove_abandoned()
+            self._check_space(
+                "the file (with others that have begun)", span.total + self._promised()
+            )
+        self._check_space("the chunk", span.length)
         return Chunk(self, upload, span)
 
     def finish_upload(self, upload: str, fields: Any, *, key: str | None = None) -> Json:
         """End an upload with the ``md5`` of the whole file. May be repeated."""
         rules = {"md5": checks.name, "filename": checks.text}
         md5 = checks.checked("the end of an upload", fields, rules, ["md5"])["md5"].lower()
-        with self._read() as db:
-            row = _row(db, upload)
-        if row["offset"] < row["total"]:
-            raise RefusedError(
-                f"upload {upload} has {row['offset']} of {row['total']} bytes: send the rest first."
-            )
-        self.files.freeze(upload)  # what is hashed now stays as it is
-        found = row["checksum"] or self._hash(row["id"])
-        if md5 != found:
-            raise RefusedError({"md5": [f"The file that arrived has {found}. Upload it again."]})
+        with self._turn(upload) as (file, row):
+            if row["offset"] < row["total"]:
+                raise RefusedError(
+                    f"upload {upload} has {row['offset']} of {row['total']} bytes: send the rest "
+                    "first."
+                )
+            found = row["checksum"] or self._hash(file)
+            if md5 != found:
+                raise RefusedError({"md5": [f"The file that came has {found}. Upload it again."]})
 
-        def write(db: sqlite3.Connection) -> Json:
-            db.execute(
-                "UPDATE uploads SET checksum = ?, updated = ?, "
-                "completed_at = COALESCE(completed_at, ?) WHERE id = ?",
-                (found, now(), now(), upload),
-            )
-            return _wire(_row(db, upload))
+            def write(db: sqlite3.Connection) -> Json:
+                done = {"checksum": found, "completed_at": row["completed_at"] or now()}
+                update(db, "uploads", row["id"], {**done, "updated": now()})
+                return _wire(_row(db, upload))
 
-        return self._once(key, f"POST /chunked_upload/{upload}/", fields, write)
+            return self._once(key, f"POST /chunked_upload/{upload}/", fields, write)
 
     def get_upload(self, upload: str) -> Json:
         """An upload's state: ``offset``, and ``completed_at`` once it has ended."""
@@ -150,50 +123,115 @@ class UploadCalls(Answers):
             row = _row(db, upload)
         if not row["completed_at"]:
             raise NotFoundError(f"upload {upload!r} has not ended, so it is no file yet.")
-        return self.files.path(row["id"])
+        return self.uploads / str(row["id"])
 
-    def _hash(self, upload: str) -> str:
-        """The MD5 of a whole file, which is then on the disk for good."""
-        path, digest = self.files.path(upload), hashlib.md5(usedforsecurity=False)
-        with sqlite.translated(path), open(path, "rb") as file:
-            while piece := file.read(READ_BYTES):
-                digest.update(piece)
-            os.fsync(file.fileno())
+    def _begin(
+        self, chunk: ChunkFile, span: Range, filename: str, key: str | None, sent: Json
+    ) -> Json:
+        def write(db: sqlite3.Connection) -> Json:
+            upload, time = str(uuid.uuid4()), now()
+            row = {"id": upload, "filename": filename, "total": span.total, "offset": 0}
+            insert(db, "uploads", {**row, "created": time, "updated": time})
+            answer = _count_in(db, upload, span)
+            chunk.path.replace(self.uploads / upload)
+            return answer
+
+        return self._once(key, "PUT /chunked_upload/", sent, write)
+
+    def _go_on(
+        self, upload: str, chunk: ChunkFile, span: Range, key: str | None, sent: Json
+    ) -> Json:
+        with self._turn(upload) as (file, row):
+            if not _misfit(row, span):
+                with sqlite.translated(chunk.path), open(chunk.path, "rb") as source:
+                    file.seek(span.first)
+                    shutil.copyfileobj(source, file, COPY_BYTES)
+                    file.flush()
+                    os.fsync(file.fileno())
+            return self._once(
+                key,
+                f"PUT /chunked_upload/{upload}/",
+                sent,
+                lambda db: _count_in(db, upload, span),
+            )
+
+    @contextmanager
+    def _turn(self, upload: str) -> Iterator[tuple[BinaryIO, sqlite3.Row]]:
+        """The file and the row of an upload, for this request alone, of all servers."""
+        with self._read() as db:
+            path = self.uploads / _row(db, upload)["id"]
+        give_up = time.monotonic() + TURN_S
+        with sqlite.translated(path), open(path, "r+b") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > give_up:
+                        raise StorageError(
+                            f"another request has upload {upload}: it checks or extends it. Ask "
+                            f"for its state (GET /chunked_upload/{upload}/), then try again."
+                        ) from None
+                    time.sleep(0.02)
+            with self._read() as db:
+                row = _row(db, upload)
+            yield file, row
+
+    def _hash(self, file: BinaryIO) -> str:
+        digest = hashlib.md5(usedforsecurity=False)
+        while piece := file.read(COPY_BYTES):
+            digest.update(piece)
+            if self._is_ending.is_set():
+                raise StorageError("the server ends. Send the md5 again when it is back.")
         return digest.hexdigest()
 
-    def _fits(self, upload: str, span: Range) -> bool:
-        try:
-            with self._read() as db:
-                _check_fit(_row(db, upload), span)
-        except (NotFoundError, RefusedError):
-            return False
-        return True
+    def _check_space(self, what: str, size: int) -> None:
+        advice = "; `ray-synapse rm --model ID` a model, both on the server's machine"
+        check_space(self.home, what, size, advice)
 
-    def _is_known(self, upload: str) -> bool:
+    def _promised(self) -> int:
+        """How many bytes are still to come of all uploads that have begun."""
+        query = "SELECT COALESCE(SUM(total - offset), 0) FROM uploads"
         with self._read() as db:
-            query = "SELECT 1 FROM uploads WHERE id = ?"
-            return db.execute(query, (upload,)).fetchone() is not None
+            return int(db.execute(query).fetchone()[0])
 
-    def _make_room(self, size: int) -> None:
-        """Remove what was abandoned, and look whether there is room for a new upload."""
-        folder = self.files.folder
-        with sqlite.translated(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            old = time.time() - ABANDONED_S
-            abandoned = [each for each in os.listdir(folder) if self._is_older(each, old)]
-        for upload in abandoned:
+    def _remove_abandoned(self) -> None:
+        """Give the space of uploads back that never became a model, and of chunks cut off."""
+        old = datetime.now(timezone.utc) - ABANDONED
+        with self._read() as db:
+            query = (
+                "SELECT id FROM uploads WHERE updated < ? "
+                "AND id NOT IN (SELECT upload FROM models WHERE upload IS NOT NULL)"
+            )
+            uploads = [row["id"] for row in db.execute(query, (old.isoformat(),))]
+        for upload in uploads:
             with self._write() as db:
-                query = "SELECT 1 FROM models WHERE upload = ?"
-                if db.execute(query, (upload,)).fetchone() is None:
-                    db.execute("DELETE FROM uploads WHERE id = ?", (upload,))
-                    self.files.path(upload).unlink(missing_ok=True)
-        check_space(self.home, "the file", size)
+                db.execute("DELETE FROM uploads WHERE id = ?", (upload,))
+            (self.uploads / upload).unlink(missing_ok=True)
+        for path in self.uploads.glob(f"*{ENDING}"):
+            try:
+                if path.stat().st_mtime < old.timestamp():
+                    path.unlink()
+            except FileNotFoundError:  # its request has just ended
+                pass
 
-    def _is_older(self, upload: str, time: float) -> bool:
-        try:
-            return self.files.path(upload).stat().st_mtime < time
-        except FileNotFoundError:  # a chunk that was refused has just been removed
-            return False
+
+def _count_in(db: sqlite3.Connection, upload: str, span: Range) -> Json:
+    if fault := _misfit(_row(db, upload), span):
+        raise wrong_range(fault)
+    update(db, "uploads", upload, {"offset": span.last + 1, "updated": now()})
+    return _wire(_row(db, upload))
+
+
+def _misfit(row: sqlite3.Row, span: Range) -> str:
+    """Why a chunk does not come next, or ""."""
+    if row["completed_at"]:
+        return "The upload has ended."
+    if span.total != row["total"]:
+        return f"The file has {row['total']} bytes in all, not {span.total}."
+    if span.first != row["offset"]:
+        return f"The upload's offset is {row['offset']}, not {span.first}."
+    return ""
 
 
 def _row(db: sqlite3.Connection, upload: str) -> sqlite3.Row:
@@ -204,19 +242,6 @@ def _row(db: sqlite3.Connection, upload: str) -> sqlite3.Row:
     if row is None:
         raise NotFoundError(f"upload {upload!r} does not exist; PUT /chunked_upload/ begins one.")
     return row
-
-
-def _check_fit(row: sqlite3.Row, span: Range) -> None:
-    if row["completed_at"]:
-        raise wrong_range("The upload has ended.")
-    if span.total != row["total"]:
-        raise wrong_range(
-            f"The file has {row['total']} bytes since its first chunk, not {span.total}."
-        )
-    if span.first != row["offset"]:
-        raise wrong_range(
-            f"The next byte is {row['offset']} (the upload's offset), not {span.first}."
-        )
 
 
 def _wire(row: sqlite3.Row) -> Json:

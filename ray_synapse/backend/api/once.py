@@ -10,21 +10,23 @@ from typing import Any
 
 from ray_synapse.backend.api.checks import stored
 from ray_synapse.backend.api.protocol import Json
-from ray_synapse.backend.database import Database
+from ray_synapse.backend.database import Database, insert
 from ray_synapse.errors import RefusedError
 
 MAX_KEY_CHARS = 255
 KEPT_S = 7 * 24 * 3600  # a client that was cut off for a week may still repeat its last write
+KEPT_BYTES = 256 << 20  # of answers: some are whole jobs, with all that a client put into them
 FORGET_EVERY_S = 3600
+FORGET_EVERY_BYTES = KEPT_BYTES >> 3
 
 
-class Answers(Database):
-    """The part of ``EmbeddedApi`` that does a write once."""
+class Once(Database):
+    """The part of ``EmbeddedApi`` that does a write once for each key."""
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
         self._forget_at = 0.0
-        self._where_to_look = "; GET /jobs/ lists the ones that do."
+        self._kept_bytes = 0  # since it was last looked for answers to forget
 
     def _connect(self) -> sqlite3.Connection:
         """What is answered is forgotten by the client, so it must survive a power cut, too."""
@@ -63,20 +65,29 @@ class Answers(Database):
             row = db.execute("SELECT * FROM answers WHERE key = ?", (key,)).fetchone()
             if row is None:
                 answer = write(db)
-                created = int(time.time())
-                kept = (key, request, stored("answer", answer), created)
-                db.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", kept)
-                self._forget(db, created)
+                text = stored("answer", answer)
+                kept = {"key": key, "request": request, "answer": text, "created": int(time.time())}
+                insert(db, "answers", kept)
+                self._forget(db, len(text))
                 return answer
         if row["request"] != request:
             raise RefusedError(
                 {"Idempotency-Key": ["It came with another request before. Make a new key."]}
             )
-        answer = json.loads(row["answer"])
-        assert isinstance(answer, dict)
-        return answer
+        return dict(json.loads(row["answer"]))
 
-    def _forget(self, db: sqlite3.Connection, now: int) -> None:
-        if time.monotonic() >= self._forget_at:
-            self._forget_at = time.monotonic() + FORGET_EVERY_S
-            db.execute("DELETE FROM answers WHERE created < ?", (now - KEPT_S,))
+    def _forget(self, db: sqlite3.Connection, size: int) -> None:
+        """Remove answers that are too old, and the oldest of too many."""
+        self._kept_bytes += size
+        if time.monotonic() < self._forget_at and self._kept_bytes < FORGET_EVERY_BYTES:
+            return
+        self._forget_at, self._kept_bytes = time.monotonic() + FORGET_EVERY_S, 0
+        db.execute("DELETE FROM answers WHERE created < ?", (int(time.time()) - KEPT_S,))
+        db.execute(
+            "DELETE FROM answers WHERE id <= (SELECT MAX(id) FROM (SELECT id, SUM(LENGTH(answer)) "
+            "OVER (ORDER BY id DESC) AS total FROM answers) WHERE total > ?)",
+            (KEPT_BYTES,),
+        )
+
+    def _advice_on_jobs(self) -> str:
+        return "; GET /jobs/ lists the ones that do."

@@ -1,8 +1,10 @@
 """How long a connection may keep silent. Each one takes a file descriptor."""
 
 import asyncio
+import json
 from collections.abc import Callable
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_S = 30.0  # from its first byte, or from the connection, to the end of a request's head
@@ -25,6 +27,18 @@ class PatientProtocol(H11Protocol):
             self._head.set(HEAD_S, self.transport.abort)
         else:
             self._head.stop()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, in JSON as everything else."""
+        body = json.dumps({"detail": msg}).encode()
+        kind = [("content-type", "application/json"), ("connection", "close")]
+        for event in (
+            h11.Response(status_code=400, headers=kind, reason=b"Bad Request"),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """The client reads more slowly than it is answered."""
