@@ -324,6 +324,17 @@ class TestSize:
         image = "data:image/png;base64," + "A" * (27 * MIB)
         assert client.post("/logs/", json={**ENTRY, "job": job, "file": image}).status_code == 201
 
+    @pytest.mark.parametrize("value", ["[]", "{}", "0"])
+    def test_a_small_body_of_too_many_values_is_refused(
+        self, client: httpx.Client, job: int, value: str
+    ) -> None:
+        body = f'{{"meta": [{value}{f",{value}" * 2_000_000}]}}'
+        refused = client.patch(
+            f"/jobs/{job}/", content=body, headers={"Content-Type": "application/json"}
+        )
+        assert refused.status_code == 413
+        assert "values" in refused.json()["detail"]
+
     def test_a_body_that_is_too_large_is_refused_after_the_client_has_sent_it_all(
         self, server: Served
     ) -> None:
