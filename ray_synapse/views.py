@@ -4,7 +4,6 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from rich.text import Text
 from ray_synapse import settings
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.backend.protocol import Counts, JobId
+from ray_synapse.formats import cell, local_time, percent, printable, size_of
 from ray_synapse.names import display_name
 from ray_synapse.run import TrainRun
 
@@ -63,9 +63,9 @@ def render_jobs(jobs: Sequence[dict[str, Any]]) -> None:
             str(job["id"]),
             display_name(job["name"]),
             status_of(job),
-            _local_time(job["created"]),
-            _percent(job["progress_record"]),
-            f"{job['models']} ({_bytes(job['model_bytes'])})" if job["models"] else "-",
+            local_time(job["created"]),
+            percent(job["progress_record"]),
+            f"{job['models']} ({size_of(job['model_bytes'])})" if job["models"] else "-",
         ]
         for job in jobs
     ]
@@ -78,11 +78,11 @@ def render_job(backend: LocalBackend, job_id: JobId) -> None:
     job = backend.job(job_id)
     console.print(
         f"job {job['id']}  {display_name(job['name'])}  {status_of(job)}  "
-        f"{_percent(job['progress_record'])}",
+        f"{percent(job['progress_record'])}",
         markup=False,
     )
     goal = f"{job['mode'] or '?'} {job['metric']}" if job["metric"] else "not given"
-    console.print(f"started {_local_time(job['created'])}, optimizes {goal}", markup=False)
+    console.print(f"started {local_time(job['created'])}, optimizes {goal}", markup=False)
     table = backend.trials(job_id)
     if table:
         console.print()
@@ -165,7 +165,7 @@ def _columns(table: dict[str, Any]) -> list[Column]:
 
 def _row(trial_id: str, row: Any, columns: list[Column], best: str) -> dict[Column, str]:
     cells = dict.fromkeys(columns, "")
-    cells[TRIAL] = f"* {_cell(trial_id)}" if trial_id == best else f"  {_cell(trial_id)}"
+    cells[TRIAL] = f"* {cell(trial_id)}" if trial_id == best else f"  {cell(trial_id)}"
     if not isinstance(row, dict):
         return cells
     for part in {part for part, _ in columns} - {TRIAL[0]}:
@@ -173,9 +173,9 @@ def _row(trial_id: str, row: Any, columns: list[Column], best: str) -> dict[Colu
         values = row.get(part)
         if isinstance(values, list):
             skipped = 1 if part == "base" and len(values) > len(mine) else 0  # the trial's id
-            cells.update(zip(mine, map(_cell, values[skipped:]), strict=False))
+            cells.update(zip(mine, map(cell, values[skipped:]), strict=False))
         else:
-            cells.update({each: _cell(row[each[1]]) for each in mine if each[1] in row})
+            cells.update({each: cell(row[each[1]]) for each in mine if each[1] in row})
     return cells
 
 
@@ -212,14 +212,14 @@ def _print_messages(console: Console, messages: list[dict[str, Any]]) -> None:
         console.print("\nmessages", style="bold")
     for message in messages:
         level, content = message["level"] or "info", message["data"]["content"]
-        text = f"{_local_time(message['time'])}  {level}: {printable(content)}"
+        text = f"{local_time(message['time'])}  {level}: {printable(content)}"
         console.print(text, markup=False)
 
 
 def _print_models(console: Console, models: list[dict[str, Any]]) -> None:
     if models:
         console.print("\nmodels", style="bold")
-        rows = [[str(each["id"]), _cell(each["name"]), _bytes(each["size"])] for each in models]
+        rows = [[str(each["id"]), cell(each["name"]), size_of(each["size"])] for each in models]
         _print_table(console, ["id", "name", "size"], rows, max_cell=console.width - 20)
         folder = os.path.dirname(models[0]["file"])
         console.print(f"as zip archives in {folder}", markup=False, soft_wrap=True)
@@ -231,39 +231,3 @@ def _records(backend: LocalBackend, job_id: JobId) -> str:
     return "records: " + ", ".join(
         f"{number:,} {word}" for word, number in parts if number or word in ("logged", "delivered")
     )
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return printable(str(value).replace("\n", " "))
-
-
-def printable(text: str) -> str:
-    """Text that cannot steer the terminal: a client of the served backend may have sent it."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "�" for each in text)
-
-
-def _percent(record: dict[str, Any] | None) -> str:
-    """How much is done. Clients of the served backend may record progress in forms of their own."""
-    current = (record or {}).get("current_progress")
-    overall = current.get("overall") if isinstance(current, dict) else None
-    is_percentage = isinstance(overall, (int, float)) and 0 <= overall <= 100
-    return f"{overall:.0f} %" if is_percentage else "-"
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
-
-
-def _local_time(text: str) -> str:
-    try:
-        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, OSError, ValueError):  # the last or the first day of all, elsewhere
-        return text

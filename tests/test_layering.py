@@ -11,7 +11,7 @@ import ray_synapse
 
 BASE = (
     *("errors", "names", "settings", "values", "metrics", "table", "progress", "payloads"),
-    *("images", "console"),
+    *("images", "console", "formats"),
 )
 
 # Each part, and the parts that it may import beside itself. Top down.

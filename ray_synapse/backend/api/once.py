@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ray_synapse.backend.api.checks import stored
 from ray_synapse.backend.api.protocol import Json
 from ray_synapse.backend.database import Database, insert
 from ray_synapse.errors import RefusedError
+from ray_synapse.values import dumps
 
 MAX_KEY_CHARS = 255
 KEPT_S = 7 * 24 * 3600  # a client that was cut off for a week may still repeat its last write
@@ -46,7 +46,7 @@ class Once(Database):
         Args:
             key: The idempotency key, or None for a write that is done each time.
             call: Which call it is, with the ids in its path.
-            sent: The JSON that came with it.
+            sent: The JSON that came with it, checked.
             write: Does it, and gives the answer. What it refuses is not remembered: nothing was
                 written then, and a repetition is harmless.
 
@@ -60,12 +60,12 @@ class Once(Database):
             raise RefusedError(
                 {"Idempotency-Key": [f"It has {len(key)} characters, allowed are 1 to 255."]}
             )
-        request = hashlib.sha256(f"{call}\n{stored('body', sent)}".encode()).hexdigest()
+        request = hashlib.sha256(f"{call}\n{dumps(sent)}".encode()).hexdigest()
         with self._write() as db:
             row = db.execute("SELECT * FROM answers WHERE key = ?", (key,)).fetchone()
             if row is None:
                 answer = write(db)
-                text = stored("answer", answer)
+                text = dumps(answer)
                 kept = {"key": key, "request": request, "answer": text, "created": int(time.time())}
                 insert(db, "answers", kept)
                 self._forget(db, len(text))

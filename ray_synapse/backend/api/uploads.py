@@ -10,22 +10,18 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ray_synapse.backend import sqlite
 from ray_synapse.backend.api import checks
-from ray_synapse.backend.api.chunks import ENDING, ChunkFile, Range, wrong_range
-from ray_synapse.backend.api.once import Once
+from ray_synapse.backend.api.chunks import ChunkFile, Range, wrong_range
 from ray_synapse.backend.api.pages import link_name
 from ray_synapse.backend.api.protocol import Json
+from ray_synapse.backend.api.room import Room
 from ray_synapse.backend.database import insert, now, stamp, update
-from ray_synapse.backend.models import check_space
 from ray_synapse.errors import NotFoundError, RefusedError, StorageError
 
-UPLOADS = "uploads"
-ABANDONED = timedelta(days=7)  # an upload that did not become a model in this time is removed
 COPY_BYTES = 1 << 20
 TURN_S = 10.0  # for which a request waits while another one has the same upload
 
@@ -40,7 +36,18 @@ class Chunk:
     def __init__(self, calls: "UploadCalls", upload: str | None, span: Range) -> None:
         self._calls, self._upload, self._span = calls, upload, span
         self._file = ChunkFile(calls.uploads, span)
-        self.write, self.close = self._file.write, self._file.close
+
+    def write(self, data: bytes) -> None:
+        """Write the next bytes.
+
+        Raises:
+            RefusedError: They are more than the range says.
+        """
+        self._file.write(data)
+
+    def close(self) -> None:
+        """Give the bytes up that were not counted in."""
+        self._file.close()
 
     def finish(self, filename: str, key: str | None = None) -> Json:
         """Count the chunk in, and give the upload's state."""
@@ -51,12 +58,11 @@ class Chunk:
         return self._calls._go_on(self._upload, self._file, self._span, key, sent)
 
 
-class UploadCalls(Once):
+class UploadCalls(Room):
     """The part of ``EmbeddedApi`` that takes files."""
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
-        self.uploads = home / UPLOADS
         self._is_ending = threading.Event()
 
     def close(self) -> None:
@@ -81,14 +87,7 @@ class UploadCalls(Once):
     def open_chunk(self, upload: str | None, content_range: str) -> Chunk:
         """``put_chunk`` in pieces, for a chunk that shall not be in memory at once."""
         span = Range.of(content_range)
-        with sqlite.translated(self.uploads):
-            self.uploads.mkdir(parents=True, exist_ok=True)
-        if upload is None:
-            self._remove_abandoned()
-            self._check_space(
-                "the file (with others that have begun)", span.total + self._promised()
-            )
-        self._check_space("the chunk", span.length)
+        self._make_room(span, upload is None)
         return Chunk(self, upload, span)
 
     def finish_upload(self, upload: str, fields: Any, *, key: str | None = None) -> Json:
@@ -184,36 +183,6 @@ class UploadCalls(Once):
             if self._is_ending.is_set():
                 raise StorageError("the server ends. Send the md5 again when it is back.")
         return digest.hexdigest()
-
-    def _check_space(self, what: str, size: int) -> None:
-        advice = "; `ray-synapse rm --model ID` a model, both on the server's machine"
-        check_space(self.home, what, size, advice)
-
-    def _promised(self) -> int:
-        """How many bytes are still to come of all uploads that have begun."""
-        query = "SELECT COALESCE(SUM(total - offset), 0) FROM uploads"
-        with self._read() as db:
-            return int(db.execute(query).fetchone()[0])
-
-    def _remove_abandoned(self) -> None:
-        """Give the space of uploads back that never became a model, and of chunks cut off."""
-        old = datetime.now(timezone.utc) - ABANDONED
-        with self._read() as db:
-            query = (
-                "SELECT id FROM uploads WHERE updated < ? "
-                "AND id NOT IN (SELECT upload FROM models WHERE upload IS NOT NULL)"
-            )
-            uploads = [row["id"] for row in db.execute(query, (old.isoformat(),))]
-        for upload in uploads:
-            with self._write() as db:
-                db.execute("DELETE FROM uploads WHERE id = ?", (upload,))
-            (self.uploads / upload).unlink(missing_ok=True)
-        for path in self.uploads.glob(f"*{ENDING}"):
-            try:
-                if path.stat().st_mtime < old.timestamp():
-                    path.unlink()
-            except FileNotFoundError:  # its request has just ended
-                pass
 
 
 def _count_in(db: sqlite3.Connection, upload: str, span: Range) -> Json:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ray_synapse.backend.api import once
+from ray_synapse.backend.api import checks, once
 from ray_synapse.backend.api.embedded import EmbeddedApi
+from ray_synapse.errors import RefusedError
 
 
 def make(api: EmbeddedApi, key: str) -> int:
@@ -32,3 +33,14 @@ def test_an_answer_is_forgotten_after_a_week(home: Path) -> None:
     make(api, "another")  # the first write of an hour looks
     assert make(api, "old") not in first
     assert make(api, "new") == first[1]
+
+
+@pytest.mark.parametrize("key", [None, "deep"])
+def test_a_key_changes_nothing_of_how_deep_json_may_nest(home: Path, key: str | None) -> None:
+    api, deep = EmbeddedApi(home), []
+    for _ in range(checks.MAX_DEPTH - 1):
+        deep = [deep]
+    job = api.create_job({"name": "a", "meta": deep}, key=key)
+    assert api.get_job(job["id"])["meta"] == deep
+    with pytest.raises(RefusedError, match="nests deeper"):
+        api.create_job({"name": "a", "meta": [deep]}, key=key and "deeper")

@@ -1,0 +1,43 @@
+"""Values as a person reads them in a terminal."""
+
+from datetime import datetime
+from typing import Any
+
+
+def cell(value: Any) -> str:
+    """A value in a table: one line."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return printable(str(value).replace("\n", " "))
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer the terminal: a client of the served backend may have sent it."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "�" for each in text)
+
+
+def percent(record: dict[str, Any] | None) -> str:
+    """How much is done. Clients of the served backend may record progress in forms of their own."""
+    current = (record or {}).get("current_progress")
+    overall = current.get("overall") if isinstance(current, dict) else None
+    is_percentage = isinstance(overall, (int, float)) and 0 <= overall <= 100
+    return f"{overall:.0f} %" if is_percentage else "-"
+
+
+def size_of(size: float) -> str:
+    """A number of bytes."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def local_time(text: str) -> str:
+    """A time of ISO 8601 as it is here."""
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, OSError, ValueError):  # the last or the first day of all, elsewhere
+        return text
