@@ -319,7 +319,7 @@ def test_models_that_came_over_http_are_counted_and_removed(
     model = api.create_model({"name": "m", "chunked_upload": upload})["id"]
     file = api.model_archive(str(model))
     assert main(["ls"]) == 0
-    assert "1 models (0.0 MB) that came over HTTP" in capsys.readouterr().out
+    assert "0.0 MB of models (1) that came over HTTP" in capsys.readouterr().out
     assert main(["rm", "--model", str(model)]) == 0
     assert not file.exists()
     assert main(["rm", "--model", str(model)]) == 1
