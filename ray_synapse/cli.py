@@ -51,7 +51,7 @@ def _list(backend: LocalBackend, options: argparse.Namespace) -> int:
     views.render_jobs(jobs)
     if count:
         print(
-            f"and {size / 1e6:.1f} MB of models ({count}) that came over HTTP and belong to no job: "
+            f"and {size / 1e6:.1f} MB of models ({count}) that came over HTTP, without a job: "
             "GET /models/ lists them, `ray-synapse rm --model ID` removes one"
         )
     return 0
