@@ -35,33 +35,42 @@ class Database:
         self.home = home
         self._writing = threading.RLock()
         self._writer: sqlite3.Connection | None = None
-        self._readers: list[sqlite3.Connection] = []  # those that are idle
+        self._pooling = threading.Lock()  # holds the next three together
+        self._idle: list[sqlite3.Connection] = []  # readers that nobody uses now
         self._open: list[sqlite3.Connection] = []
+        self._times_closed = 0
         # With this object; at the end of the process the last writes still need them.
         weakref.finalize(self, _close_all, self._open).atexit = False
 
     def close(self) -> None:
-        """Close the files; the next call opens them again. Not while another call goes on."""
+        """Close the files, when the calls that go on have ended. The next call opens them again."""
         with self._writing:
-            self._writer = None
-            self._readers.clear()
-            _close_all(self._open)
+            with self._pooling:
+                unused = [*self._idle, *([self._writer] if self._writer else [])]
+                self._writer, self._idle = None, []
+                self._times_closed += 1
+            for connection in unused:
+                self._discard(connection)
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
         with sqlite.translated(self.home / DATABASE):
-            try:
-                reader = self._readers.pop()
-            except IndexError:
+            with self._pooling:
+                reader = self._idle.pop() if self._idle else None
+                times_closed = self._times_closed
+            if reader is None:
                 reader = self._connect()
             try:
                 yield reader
             finally:
-                if len(self._readers) < MAX_IDLE_READERS:
-                    self._readers.append(reader)
-                else:
-                    self._open.remove(reader)
-                    reader.close()
+                with self._pooling:
+                    is_kept = (
+                        times_closed == self._times_closed and len(self._idle) < MAX_IDLE_READERS
+                    )
+                    if is_kept:
+                        self._idle.append(reader)
+                if not is_kept:
+                    self._discard(reader)
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
@@ -87,10 +96,16 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         connection, note = sqlite.connect(self.home / DATABASE, MIGRATIONS)
         connection.row_factory = sqlite3.Row
-        self._open.append(connection)
+        with self._pooling:
+            self._open.append(connection)
         if note:
             console.say_once(note)
         return connection
+
+    def _discard(self, connection: sqlite3.Connection) -> None:
+        with self._pooling:
+            self._open.remove(connection)
+        connection.close()
 
     def _number(self, db: sqlite3.Connection, job: JobId) -> int:
         """The job's id as the database has it, or NotFoundError."""

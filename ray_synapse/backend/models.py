@@ -93,8 +93,8 @@ class Models(Database):
                 raise NotFoundError(f"model {model} does not exist in {self.home}.")
             db.execute("DELETE FROM models WHERE id = ?", (row["id"],))
             db.execute("DELETE FROM uploads WHERE id = ?", (row["upload"],))
-        if row["file"]:
-            (self.home / row["file"]).unlink(missing_ok=True)
+            if row["file"]:  # before another model of this name can be there
+                (self.home / row["file"]).unlink(missing_ok=True)
         return int(row["size"])
 
     def _model(self, row: sqlite3.Row) -> dict[str, Any]:

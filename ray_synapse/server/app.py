@@ -23,13 +23,14 @@ from ray_synapse.server.bodies import json_body, parse_json, receive_chunk
 from ray_synapse.server.guard import Guard, SilentClientError
 
 T = TypeVar("T")
-Kind = Literal["read", "write", "file"]
+Kind = Literal["read", "write", "chunk", "check"]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 THREADS: dict[Kind, int] = {
     "read": 2,  # they wait for nobody, and more of them would only slow the writers down
     "write": 4,  # the database takes one at a time; each may hold a body of 32 MiB, parsed
-    "file": 8,  # a chunk that is copied, a file that is checked
+    "chunk": 4,
+    "check": 2,  # of a whole file, which takes as long as it is large
 }
 
 
@@ -92,7 +93,7 @@ class _Calls:
                 "/chunked_upload/{upload}/",
                 GET=read(api.get_upload),
                 PUT=self._chunk,
-                POST=write(api.finish_upload, kind="file"),
+                POST=write(api.finish_upload, kind="check"),
             ),
             _route(
                 "/sdk/ground_truth_events/",
@@ -138,11 +139,11 @@ class _Calls:
     async def _chunk(self, request: Request) -> Response:
         upload = request.path_params.get("upload")
         content_range = request.headers.get("content-range", "")
-        chunk = await self._threads.run("file", self._api.open_chunk, upload, content_range)
+        chunk = await self._threads.run("chunk", self._api.open_chunk, upload, content_range)
         try:
             filename = await receive_chunk(request, chunk)
             key = _key_of(request)
-            return await self._answer(request, lambda: chunk.finish(filename, key), "file")
+            return await self._answer(request, lambda: chunk.finish(filename, key), "chunk")
         finally:
             chunk.close()  # at once: at the end of the server a thread would not be waited for
 

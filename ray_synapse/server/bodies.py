@@ -51,7 +51,9 @@ def parse_json(body: bytes) -> Any:
         TooLargeError: It has over 2,000,000 values.
     """
     if sum(map(body.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
-        raise TooLargeError(f"a JSON body has at most {MAX_JSON_VALUES} values.")
+        raise TooLargeError(
+            f"a JSON body has at most {MAX_JSON_VALUES} values (commas and brackets are counted)."
+        )
     try:
         return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except RecursionError:

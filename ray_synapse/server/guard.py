@@ -56,8 +56,7 @@ class Guard:
             await (refused or self._app)(scope, exchange.receive, exchange.send)
         except asyncio.CancelledError:
             if not exchange.is_answering:
-                ending = refusal(503, "The server ends. Send this again when it is back.", RETRY)
-                await ending(scope, receive, send)
+                await exchange.give_up()(scope, receive, exchange.send)
             raise
         except Exception as error:  # what could be answered was answered
             where = traceback.extract_tb(error.__traceback__)[-1]
@@ -147,6 +146,15 @@ class _Exchange:
             closing = (CLOSES,) if self._is_cut else ()
             message["headers"] = [*message.get("headers", ()), HONOURS_KEYS, *closing]
         await self._send(message)
+
+    def give_up(self) -> Response:
+        """The answer at the end of the server. Only what has not come whole was surely not done."""
+        self._is_cut = True
+        if self._has_all:
+            return refusal(
+                500, "The server ended before this was answered: it may have been done, or not."
+            )
+        return refusal(503, "The server ends. Send this again when it is back.", RETRY)
 
     async def _drain(self) -> None:
         drained = 0

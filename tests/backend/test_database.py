@@ -65,6 +65,16 @@ def test_many_readers_at_once_leave_a_few_connections_open(home: Path) -> None:
     assert api.list_jobs()["count"] == 1, "it opens again"
 
 
+def test_it_can_be_closed_while_others_read(home: Path) -> None:
+    api = EmbeddedApi(home)
+    api.create_job({"name": "a"})
+    with api._read() as db:
+        api.close()
+        assert db.execute("SELECT COUNT(*) FROM jobs").fetchone()[0] == 1
+    assert api._open == []
+    assert api.list_jobs()["count"] == 1
+
+
 def test_a_new_connection_does_not_wait_for_a_writer_of_another_process(home: Path) -> None:
     writer = EmbeddedApi(home)
     writer.create_job({"name": "a"})

@@ -237,6 +237,22 @@ class TestLinks:
             ("cat", ["1.png", "2.png"]),
         ]
 
+    def test_two_files_that_would_be_one_are_refused(
+        self, backends: Backends, tmp_path: Path
+    ) -> None:
+        write(tmp_path, "val/1.png", "validation/1.png")
+        with pytest.raises(SettingsError, match=r"val.*1\.png and .*would be one"):
+            add(backends, tmp_path)
+
+    @pytest.mark.parametrize("target", ["link", "nothing"])
+    def test_a_link_that_leads_nowhere_is_refused(
+        self, backends: Backends, tmp_path: Path, target: str
+    ) -> None:
+        write(tmp_path, "train/1.png")
+        (tmp_path / "train" / "link").symlink_to(tmp_path / "train" / target)
+        with pytest.raises(SettingsError, match="link is a link to"):
+            add(backends, tmp_path)
+
     @pytest.mark.parametrize("target", ["secret", "outside"])
     def test_a_link_out_of_the_folder_is_refused(
         self, backends: Backends, tmp_path: Path, target: str

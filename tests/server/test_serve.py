@@ -253,6 +253,22 @@ def test_a_chunk_that_ctrl_c_cuts_off_is_told_to_come_again_and_leaves_nothing(h
     assert list(home.glob("uploads/*")) == []
 
 
+def test_a_write_that_ctrl_c_overtakes_is_not_said_to_be_undone(home: Path) -> None:
+    """503 would say so, and who then sends it again would have it twice."""
+    shortly = "import ray_synapse.server.serve; ray_synapse.server.serve.SHUTDOWN_S = 1"
+    other = LocalBackend(home)
+    with started(home, "--port=0", before=shortly) as server, connected(server) as sock:
+        with other._write():
+            body = b'{"name": "overtaken"}'
+            sock.sendall(head("POST", "/jobs/", Content_Length=len(body), **JSON) + body)
+            time.sleep(0.5)
+            server.process.send_signal(signal.SIGINT)
+            told = answer(sock)
+        assert told.status == 500
+        assert "may have been done" in told.json()["detail"]
+        assert server.process.wait(WAIT_S) == 0
+
+
 def test_a_second_ctrl_c_does_not_wait_and_leaves_no_traceback(home: Path) -> None:
     with served(home) as server, connected(server) as sock:
         sock.sendall(head("POST", "/logs/", Content_Length=1000, **JSON) + b"[")

@@ -13,6 +13,7 @@ Rule = Callable[[Any], str]  # what is wrong with a value, or ""
 
 MAX_FAULTS = 20  # that are told of one object: an answer must not be larger than the request
 MAX_SHOWN_CHARS = 60
+MAX_ID_CHARS = 64  # a UUID has 36
 MAX_DEPTH = 64  # of nested JSON: what was taken must also be readable, by any client
 _SHORT = reprlib.Repr()  # a refused value may be large, or nest deep
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = MAX_SHOWN_CHARS
@@ -81,7 +82,7 @@ def stored(field: str, value: Any) -> str:
         fault = "It holds NaN or an infinity, which JSON does not have. Send null instead."
     except TypeError as error:
         fault = f"It is no JSON: {error}."
-    raise RefusedError({field: [fault]})
+    raise RefusedError({field[:MAX_SHOWN_CHARS]: [fault]})
 
 
 def is_within(value: Any, depth: int) -> bool:
@@ -140,8 +141,13 @@ def one_of(choices: Collection[str]) -> Rule:
 def identifier(value: Any) -> str:
     """An id: an integer or text."""
     if isinstance(value, (int, str)) and not isinstance(value, bool):
-        return text(str(value))
+        return text(str(value)) or too_long(str(value), MAX_ID_CHARS)
     return f"It must be an id (an integer or text), not {shown(value)}."
+
+
+def too_long(value: str, limit: int) -> str:
+    """Text of at most ``limit`` characters."""
+    return "" if len(value) <= limit else f"It has {len(value)} characters, allowed are {limit}."
 
 
 def data_uri(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Chunks of files on their way from a client to the disk."""
 
+import contextlib
 import os
 import re
 import uuid
@@ -95,5 +96,8 @@ class ChunkFile:
 
     def close(self) -> None:
         """Remove the file, unless it was moved to where it counts."""
-        self._file.close()
-        self.path.unlink(missing_ok=True)
+        try:
+            with contextlib.suppress(OSError):  # what it holds back is given up anyway
+                self._file.close()
+        finally:
+            self.path.unlink(missing_ok=True)

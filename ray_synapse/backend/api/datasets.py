@@ -1,8 +1,10 @@
 """``/sdk/ground_truth_events/``: small datasets that lie in a folder of this machine."""
 
 import json
+import os
 import sqlite3
 from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -128,7 +130,7 @@ class DatasetCalls(Database):
             raise NotFoundError(f"item {event!r} has no file number {number!r}.")
         folder = Path(row["folder"])
         path = folder / str(files[int(number)])
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not PurePath(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             raise NotFoundError(f"file number {number!r} of item {event!r} left its folder.")
         return path
 
@@ -145,21 +147,22 @@ def _items(folder: Path) -> dict[Key, list[PurePath]]:
         is_folder = len(below.parts) > 1
         name = below.parent if is_folder else below.with_suffix("")
         items[category or "train", str(name), is_folder].append(path)
-    return items
+    return {key: sorted(paths, key=lambda path: path.name) for key, paths in items.items()}
 
 
 def _files(folder: Path) -> list[PurePath]:
     """The files below a folder, relative to it."""
-    found, inside = [], folder.resolve()
+    found, inside = [], os.path.realpath(folder)
     for path in folder.rglob("*"):
         relative = path.relative_to(folder)
         if any(part.startswith(".") for part in relative.parts):
             continue
-        leads_out = path.is_symlink() and not path.resolve().is_relative_to(inside)
-        if leads_out or (path.is_symlink() and path.is_dir()):
+        target = os.path.realpath(path)  # a circle of links leads nowhere, which is no error here
+        leads_out = not PurePath(target).is_relative_to(inside)
+        if path.is_symlink() and (leads_out or not path.is_file()):
             raise SettingsError(
-                f"{path} is a link to {path.resolve()}; a dataset has no links to folders, nor out "
-                "of its own. Copy what it leads to, or take it out."
+                f"{path} is a link to {target}; a dataset has links to files "
+                "within its folder only. Copy what it leads to, or take it out."
             )
         if path.is_file():
             found.append(relative)
@@ -172,6 +175,11 @@ def _item(folder: Path, paths: list[PurePath]) -> tuple[str, str]:
     """The files and the annotation of one item, as the database keeps them."""
     annotations = {path.name: _annotation(folder / path) for path in paths if _is_json(path)}
     data = next(iter(annotations.values())) if len(annotations) == 1 else annotations
+    for one, other in pairwise(paths):
+        if one.name == other.name:
+            raise SettingsError(
+                f"{folder / one} and {folder / other} would be one file of one item: rename one."
+            )
     files = {path.name: str(path) for path in paths if not _is_json(path)}
     return json.dumps(files), checks.stored("data", data)
 

@@ -11,7 +11,7 @@ from ray_synapse.backend.api.pages import page, values_of
 from ray_synapse.backend.api.protocol import Json, Query
 from ray_synapse.backend.database import as_id, insert, now, parsed, update
 from ray_synapse.errors import NotFoundError, RefusedError, SettingsError
-from ray_synapse.names import encode_name
+from ray_synapse.names import MAX_NAME_CHARS, encode_name
 
 RELEASE = 1  # the only one: this package, in this version
 PLUGIN = {"id": 1, "code": "ray_synapse", "name": "ray_synapse"}
@@ -34,7 +34,7 @@ class JobCalls(Once):
 
     def create_job(self, fields: Any, *, key: str | None = None) -> Json:
         """Make a job from its ``name``, and any field that ``update_job`` takes."""
-        sent = checks.checked("a job", fields, {"name": checks.name, **PATCH_RULES}, ["name"])
+        sent = checks.checked("a job", fields, {"name": _name_rule, **PATCH_RULES}, ["name"])
         try:
             name = encode_name(sent["name"])
         except SettingsError as error:
@@ -103,6 +103,10 @@ class JobCalls(Once):
 
     def _wire_job(self, db: sqlite3.Connection, job: int | str) -> Json:
         return _wire(self._job(db, job))
+
+
+def _name_rule(value: Any) -> str:
+    return checks.name(value) or checks.too_long(value, MAX_NAME_CHARS)
 
 
 def _columns(fields: Json) -> Json:

@@ -15,7 +15,7 @@ from ray_synapse.errors import NotFoundError, RefusedError
 
 MAX_NAME_CHARS = 255
 RULES = {
-    "name": lambda value: checks.name(value) or _too_long(value),
+    "name": lambda value: checks.name(value) or checks.too_long(value, MAX_NAME_CHARS),
     **dict.fromkeys(("plugin", "version", "description"), checks.nullable(checks.text)),
     **dict.fromkeys(("checkpoint", "chunked_upload"), checks.nullable(checks.identifier)),
     "configuration": checks.nullable(checks.mapping),
@@ -75,12 +75,6 @@ class ModelCalls(Once):
         if row["file"] is None:
             raise NotFoundError(f"model {model!r} has no file: it came without chunked_upload.")
         return self.home / str(row["file"])
-
-
-def _too_long(name: str) -> str:
-    if len(name) <= MAX_NAME_CHARS:
-        return ""
-    return f"It has {len(name)} characters, allowed are {MAX_NAME_CHARS}."
 
 
 def _parent(db: sqlite3.Connection, model: int | str | None) -> int | None:

@@ -15,7 +15,8 @@ from ray_synapse.values import dumps
 
 MAX_KEY_CHARS = 255
 KEPT_S = 7 * 24 * 3600  # a client that was cut off for a week may still repeat its last write
-KEPT_BYTES = 256 << 20  # of answers: some are whole jobs, with all that a client put into them
+LARGE_BYTES = 64 << 10  # an answer may be a whole job, with all that a client put into it
+KEPT_BYTES = 256 << 20  # of large answers
 FORGET_EVERY_S = 3600
 FORGET_EVERY_BYTES = KEPT_BYTES >> 3
 
@@ -77,16 +78,17 @@ class Once(Database):
         return dict(json.loads(row["answer"]))
 
     def _forget(self, db: sqlite3.Connection, size: int) -> None:
-        """Remove answers that are too old, and the oldest of too many."""
+        """Remove answers that are too old, and the oldest of too many large ones."""
         self._kept_bytes += size
         if time.monotonic() < self._forget_at and self._kept_bytes < FORGET_EVERY_BYTES:
             return
         self._forget_at, self._kept_bytes = time.monotonic() + FORGET_EVERY_S, 0
         db.execute("DELETE FROM answers WHERE created < ?", (int(time.time()) - KEPT_S,))
         db.execute(
-            "DELETE FROM answers WHERE id <= (SELECT MAX(id) FROM (SELECT id, SUM(LENGTH(answer)) "
-            "OVER (ORDER BY id DESC) AS total FROM answers) WHERE total > ?)",
-            (KEPT_BYTES,),
+            "DELETE FROM answers WHERE LENGTH(answer) > :large AND id <= (SELECT MAX(id) FROM "
+            "(SELECT id, SUM(LENGTH(answer)) OVER (ORDER BY id DESC) AS total FROM answers "
+            "WHERE LENGTH(answer) > :large) WHERE total > :kept)",
+            {"large": LARGE_BYTES, "kept": KEPT_BYTES},
         )
 
     def _advice_on_jobs(self) -> str:

@@ -23,7 +23,7 @@ from ray_synapse.backend.database import insert, now, stamp, update
 from ray_synapse.errors import NotFoundError, RefusedError, StorageError
 
 COPY_BYTES = 1 << 20
-TURN_S = 10.0  # for which a request waits while another one has the same upload
+TURN_S = 2.0  # for which a request waits while another one has the same upload
 
 
 class Chunk:
@@ -66,7 +66,7 @@ class UploadCalls(Room):
         self._is_ending = threading.Event()
 
     def close(self) -> None:
-        """Close the files, and do not wait for a file that is being checked."""
+        """Close the files, and do not wait for an upload that is being checked. This is final."""
         self._is_ending.set()
         super().close()
 
@@ -87,7 +87,7 @@ class UploadCalls(Room):
     def open_chunk(self, upload: str | None, content_range: str) -> Chunk:
         """``put_chunk`` in pieces, for a chunk that shall not be in memory at once."""
         span = Range.of(content_range)
-        self._make_room(span, upload is None)
+        self._make_room(span)
         return Chunk(self, upload, span)
 
     def finish_upload(self, upload: str, fields: Any, *, key: str | None = None) -> Json:
@@ -132,6 +132,7 @@ class UploadCalls(Room):
             row = {"id": upload, "filename": filename, "total": span.total, "offset": 0}
             insert(db, "uploads", {**row, "created": time, "updated": time})
             answer = _count_in(db, upload, span)
+            self._check_rest(db)
             chunk.path.replace(self.uploads / upload)
             return answer
 
@@ -159,22 +160,29 @@ class UploadCalls(Room):
         """The file and the row of an upload, for this request alone, of all servers."""
         with self._read() as db:
             path = self.uploads / _row(db, upload)["id"]
-        give_up = time.monotonic() + TURN_S
-        with sqlite.translated(path), open(path, "r+b") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > give_up:
-                        raise StorageError(
-                            f"another request has upload {upload}: it checks or extends it. Ask "
-                            f"for its state (GET /chunked_upload/{upload}/), then try again."
-                        ) from None
-                    time.sleep(0.02)
+        try:
+            file = open(path, "r+b")  # noqa: SIM115 - closed below
+        except FileNotFoundError:
+            raise NotFoundError(f"upload {upload!r} has lost its file; begin it again.") from None
+        with sqlite.translated(path), file:
+            self._wait_for(file, upload)
             with self._read() as db:
                 row = _row(db, upload)
             yield file, row
+
+    def _wait_for(self, file: BinaryIO, upload: str) -> None:
+        give_up = time.monotonic() + TURN_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > give_up or self._is_ending.is_set():
+                    raise StorageError(
+                        f"another request has upload {upload}: it checks or extends it. Ask for "
+                        f"its state (GET /chunked_upload/{upload}/), then try again."
+                    ) from None
+                time.sleep(0.02)
 
     def _hash(self, file: BinaryIO) -> str:
         digest = hashlib.md5(usedforsecurity=False)

@@ -13,13 +13,16 @@ def make(api: EmbeddedApi, key: str) -> int:
     return int(api.create_job({"name": "a", "meta": "x" * 1000}, key=key)["id"])
 
 
-def test_the_oldest_answers_are_forgotten_when_they_become_too_many(
+def test_the_oldest_large_answers_are_forgotten_when_they_become_too_many(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(once, "LARGE_BYTES", 900)
     monkeypatch.setattr(once, "KEPT_BYTES", 8000)
     monkeypatch.setattr(once, "FORGET_EVERY_BYTES", 1000)
     api = EmbeddedApi(home)
+    small = api.create_job({"name": "a"}, key="small")
     first = [make(api, f"{number}") for number in range(20)]
+    assert api.create_job({"name": "a"}, key="small") == small
     again = [make(api, f"{number}") for number in (19, 18, 0)]
     assert again[:2] == [first[19], first[18]]
     assert again[2] not in first
