@@ -21,6 +21,8 @@ JSON_FIELDS = (
     *("progress_record", "metrics_record", "console_logs", "result", "meta"),
     *("best_trial", "search_space"),
 )
+# The columns of a job for a list; what clients fill at will could be huge.
+BRIEF = "id, name, status, created, updated, metric, mode, host, pid, progress_record, best_trial"
 MAX_ID = (1 << 63) - 1  # SQLite's integers
 MAX_IDLE_READERS = 4  # connections that are kept open; more are only open while they are needed
 

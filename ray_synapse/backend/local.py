@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ray_synapse.backend.database import DATABASE, JSON_FIELDS, as_id, insert, now, parsed, update
+from ray_synapse.backend.database import (
+    BRIEF,
+    DATABASE,
+    JSON_FIELDS,
+    as_id,
+    insert,
+    now,
+    parsed,
+    update,
+)
 from ray_synapse.backend.models import MODELS, Models
 from ray_synapse.backend.protocol import SNAPSHOTS, Batch, Counts, JobId, Record
 from ray_synapse.errors import SettingsError, StorageError
@@ -57,12 +66,12 @@ class LocalBackend(Models):
             return self._job(db, job)
 
     def jobs(self) -> list[dict[str, Any]]:
-        """All jobs, the newest first, each with the size of its models (``model_bytes``)."""
+        """All jobs in brief, the newest first, with the size of their models (``model_bytes``)."""
         with self._read() as db:
             rows = db.execute(
-                "SELECT jobs.*, COUNT(models.id) AS models, COALESCE(SUM(size), 0) AS model_bytes "
-                "FROM jobs LEFT JOIN models ON models.job = jobs.id GROUP BY jobs.id "
-                "ORDER BY jobs.id DESC"
+                f"SELECT {BRIEF}, (SELECT COUNT(*) FROM models WHERE job = jobs.id) AS models, "
+                "(SELECT COALESCE(SUM(size), 0) FROM models WHERE job = jobs.id) AS model_bytes "
+                "FROM jobs ORDER BY id DESC"
             )
             return [parsed(row) for row in rows]
 

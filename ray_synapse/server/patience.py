@@ -14,7 +14,7 @@ UNREAD_S = 60.0  # while a client reads nothing of its answer; the published one
 class PatientProtocol(H11Protocol):
     """uvicorn's HTTP, which by itself waits for ever for the head and for the reader."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """A client came."""
         super().connection_made(transport)
         self._head, self._unread = _Alarm(self.loop), _Alarm(self.loop)

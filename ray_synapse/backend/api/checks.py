@@ -87,9 +87,9 @@ def stored(field: str, value: Any) -> str:
 
 def is_within(value: Any, depth: int) -> bool:
     """Whether objects and lists nest at most so deep."""
-    items = value.values() if isinstance(value, dict) else value
     if not isinstance(value, (dict, list)):
         return True
+    items = value.values() if isinstance(value, dict) else value
     return depth > 0 and all(is_within(item, depth - 1) for item in items)
 
 
@@ -125,6 +125,11 @@ def name(value: Any) -> str:
     if isinstance(value, str) and not value.strip():
         return f"It must not be blank, but it is {shown(value)}."
     return text(value)
+
+
+def name_up_to(limit: int) -> Rule:
+    """Text that says something in at most ``limit`` characters."""
+    return lambda value: name(value) or too_long(value, limit)
 
 
 def one_of(choices: Collection[str]) -> Rule:

@@ -65,7 +65,7 @@ class ChunkFile:
     def __init__(self, folder: Path, span: Range) -> None:
         self.path = folder / f"{uuid.uuid4()}{ENDING}"
         self.checksum = 0  # CRC-32 of what was written so far
-        self._span, self._length = span, 0
+        self.span, self._length = span, 0
         with sqlite.translated(self.path):
             self._file = open(self.path, "xb")  # noqa: SIM115 - closed by `close`
 
@@ -76,8 +76,8 @@ class ChunkFile:
             RefusedError: They are more than the range says.
         """
         self._length += len(data)
-        if self._length > self._span.length:
-            raise wrong_range(f"It has {self._span.length} bytes, the chunk has more.")
+        if self._length > self.span.length:
+            raise wrong_range(f"It has {self.span.length} bytes, the chunk has more.")
         self.checksum = zlib.crc32(data, self.checksum)
         with sqlite.translated(self.path):
             self._file.write(data)
@@ -88,8 +88,8 @@ class ChunkFile:
         Raises:
             RefusedError: They are less than the range says.
         """
-        if self._length != self._span.length:
-            raise wrong_range(f"It has {self._span.length} bytes, the chunk {self._length}.")
+        if self._length != self.span.length:
+            raise wrong_range(f"It has {self.span.length} bytes, the chunk {self._length}.")
         with sqlite.translated(self.path):
             self._file.flush()
             os.fsync(self._file.fileno())

@@ -20,6 +20,7 @@ CATEGORIES = {  # the folders that say what their files are for
     "test": "test",
 }
 FIELDS = ("id", "category", "name", "files", "data")
+FILTERS = (("ground_truth_dataset_versions", "dataset"), ("category", "category"))
 MAX_FILES = 100_000  # it is for small datasets: all of them are listed in one go
 
 
@@ -99,7 +100,7 @@ class DatasetCalls(Database):
         fields = [each for each in values_of(query, "fields") if each in FIELDS] or FIELDS
         conditions, arguments = ["1"], list[int | str]()
         with self._read() as db:
-            for name, column in (("ground_truth_dataset_versions", "dataset"), ("category",) * 2):
+            for name, column in FILTERS:
                 if values := values_of(query, name):
                     conditions.append(f"{column} IN ({', '.join('?' * len(values))})")
                     arguments += values

@@ -9,7 +9,7 @@ from ray_synapse.backend.api import checks
 from ray_synapse.backend.api.once import Once
 from ray_synapse.backend.api.pages import page, values_of
 from ray_synapse.backend.api.protocol import Json, Query
-from ray_synapse.backend.database import as_id, insert, now, parsed, update
+from ray_synapse.backend.database import BRIEF, as_id, insert, now, parsed, update
 from ray_synapse.errors import NotFoundError, RefusedError, SettingsError
 from ray_synapse.names import MAX_NAME_CHARS, encode_name
 
@@ -23,9 +23,7 @@ PATCH_RULES = {
     "metrics_record": checks.nullable(checks.mapping),
     **dict.fromkeys(("console_logs", "result", "meta"), checks.anything),
 }
-LIST_COLUMNS = (  # what a list has of each job: a page of all that clients put in could be huge
-    "id, name, status, created, updated, metric, mode, progress_record, best_trial"
-)
+RULES = {"name": checks.name_up_to(MAX_NAME_CHARS), **PATCH_RULES}
 HIDDEN = ("host", "pid")  # how a job of this machine is watched; nothing for a client
 
 
@@ -34,7 +32,7 @@ class JobCalls(Once):
 
     def create_job(self, fields: Any, *, key: str | None = None) -> Json:
         """Make a job from its ``name``, and any field that ``update_job`` takes."""
-        sent = checks.checked("a job", fields, {"name": _name_rule, **PATCH_RULES}, ["name"])
+        sent = checks.checked("a job", fields, RULES, ["name"])
         try:
             name = encode_name(sent["name"])
         except SettingsError as error:
@@ -74,7 +72,7 @@ class JobCalls(Once):
         query = list(query)
         where, arguments = _filter(query)
         with self._read() as db:
-            answer, rows = page(db, "/jobs/", query, "jobs", where, arguments, columns=LIST_COLUMNS)
+            answer, rows = page(db, "/jobs/", query, "jobs", where, arguments, columns=BRIEF)
         return {**answer, "results": [_wire(parsed(row)) for row in rows]}
 
     def override_best_trial(self, job: int | str, fields: Any, *, key: str | None = None) -> Json:
@@ -103,10 +101,6 @@ class JobCalls(Once):
 
     def _wire_job(self, db: sqlite3.Connection, job: int | str) -> Json:
         return _wire(self._job(db, job))
-
-
-def _name_rule(value: Any) -> str:
-    return checks.name(value) or checks.too_long(value, MAX_NAME_CHARS)
 
 
 def _columns(fields: Json) -> Json:

@@ -15,7 +15,7 @@ from ray_synapse.errors import NotFoundError, RefusedError
 
 MAX_NAME_CHARS = 255
 RULES = {
-    "name": lambda value: checks.name(value) or checks.too_long(value, MAX_NAME_CHARS),
+    "name": checks.name_up_to(MAX_NAME_CHARS),
     **dict.fromkeys(("plugin", "version", "description"), checks.nullable(checks.text)),
     **dict.fromkeys(("checkpoint", "chunked_upload"), checks.nullable(checks.identifier)),
     "configuration": checks.nullable(checks.mapping),

@@ -26,7 +26,7 @@ COPY_BYTES = 1 << 20
 TURN_S = 2.0  # for which a request waits while another one has the same upload
 
 
-class Chunk:
+class Chunk(ChunkFile):
     """One chunk on its way to the disk: write it in any pieces, ``finish`` it, and ``close``.
 
     Nothing counts before ``finish``, which also says what does not fit the upload: by then the
@@ -34,28 +34,16 @@ class Chunk:
     """
 
     def __init__(self, calls: "UploadCalls", upload: str | None, span: Range) -> None:
-        self._calls, self._upload, self._span = calls, upload, span
-        self._file = ChunkFile(calls.uploads, span)
-
-    def write(self, data: bytes) -> None:
-        """Write the next bytes.
-
-        Raises:
-            RefusedError: They are more than the range says.
-        """
-        self._file.write(data)
-
-    def close(self) -> None:
-        """Give the bytes up that were not counted in."""
-        self._file.close()
+        super().__init__(calls.uploads, span)
+        self._calls, self._upload = calls, upload
 
     def finish(self, filename: str, key: str | None = None) -> Json:
         """Count the chunk in, and give the upload's state."""
-        self._file.check_whole()
-        sent = {"filename": filename, "range": self._span, "checksum": self._file.checksum}
+        self.check_whole()
+        sent = {"filename": filename, "range": self.span, "checksum": self.checksum}
         if self._upload is None:
-            return self._calls._begin(self._file, self._span, filename or "file", key, sent)
-        return self._calls._go_on(self._upload, self._file, self._span, key, sent)
+            return self._calls._begin(self, filename or "file", key, sent)
+        return self._calls._go_on(self._upload, self, key, sent)
 
 
 class UploadCalls(Room):
@@ -124,27 +112,23 @@ class UploadCalls(Room):
             raise NotFoundError(f"upload {upload!r} has not ended, so it is no file yet.")
         return self.uploads / str(row["id"])
 
-    def _begin(
-        self, chunk: ChunkFile, span: Range, filename: str, key: str | None, sent: Json
-    ) -> Json:
+    def _begin(self, chunk: Chunk, filename: str, key: str | None, sent: Json) -> Json:
         def write(db: sqlite3.Connection) -> Json:
             upload, time = str(uuid.uuid4()), now()
-            row = {"id": upload, "filename": filename, "total": span.total, "offset": 0}
+            row = {"id": upload, "filename": filename, "total": chunk.span.total, "offset": 0}
             insert(db, "uploads", {**row, "created": time, "updated": time})
-            answer = _count_in(db, upload, span)
+            answer = _count_in(db, upload, chunk.span)
             self._check_rest(db)
             chunk.path.replace(self.uploads / upload)
             return answer
 
         return self._once(key, "PUT /chunked_upload/", sent, write)
 
-    def _go_on(
-        self, upload: str, chunk: ChunkFile, span: Range, key: str | None, sent: Json
-    ) -> Json:
+    def _go_on(self, upload: str, chunk: Chunk, key: str | None, sent: Json) -> Json:
         with self._turn(upload) as (file, row):
-            if not _misfit(row, span):
+            if not _misfit(row, chunk.span):
                 with sqlite.translated(chunk.path), open(chunk.path, "rb") as source:
-                    file.seek(span.first)
+                    file.seek(chunk.span.first)
                     shutil.copyfileobj(source, file, COPY_BYTES)
                     file.flush()
                     os.fsync(file.fileno())
@@ -152,7 +136,7 @@ class UploadCalls(Room):
                 key,
                 f"PUT /chunked_upload/{upload}/",
                 sent,
-                lambda db: _count_in(db, upload, span),
+                lambda db: _count_in(db, upload, chunk.span),
             )
 
     @contextmanager
