@@ -7,18 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ray_synapse.backend.database import (
-    BRIEF,
-    DATABASE,
-    JSON_FIELDS,
-    as_id,
-    insert,
-    now,
-    parsed,
-    update,
-)
+from ray_synapse.backend.database import BRIEF, DATABASE, JSON_FIELDS, as_id, now, parsed
 from ray_synapse.backend.models import MODELS, Models
 from ray_synapse.backend.protocol import SNAPSHOTS, Batch, Counts, JobId, Record
+from ray_synapse.backend.store import insert, update
 from ray_synapse.errors import SettingsError, StorageError
 from ray_synapse.values import Wire, dumps
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ray_synapse.backend import sqlite
-from ray_synapse.backend.database import Database, as_id, insert, now
+from ray_synapse.backend.database import Database, as_id, now
 from ray_synapse.backend.protocol import JobId
+from ray_synapse.backend.store import insert
 from ray_synapse.errors import NoSpaceError, NotFoundError, StorageError
 from ray_synapse.values import Wire, dumps
 

@@ -7,7 +7,8 @@ import pytest
 
 from ray_synapse.backend import sqlite
 from ray_synapse.backend.api.embedded import EmbeddedApi
-from ray_synapse.backend.database import MAX_IDLE_READERS, as_id
+from ray_synapse.backend.database import as_id
+from ray_synapse.backend.store import MAX_IDLE_READERS
 from ray_synapse.errors import StorageError
 
 

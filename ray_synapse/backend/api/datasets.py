@@ -11,7 +11,8 @@ from typing import Any
 from ray_synapse.backend.api import checks
 from ray_synapse.backend.api.pages import link_name, page, values_of
 from ray_synapse.backend.api.protocol import Json, Query
-from ray_synapse.backend.database import Database, as_id, insert, now, stamp
+from ray_synapse.backend.database import Database, as_id, now, stamp
+from ray_synapse.backend.store import insert
 from ray_synapse.errors import NotFoundError, RefusedError, SettingsError
 
 CATEGORIES = {  # the folders that say what their files are for

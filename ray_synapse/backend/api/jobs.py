@@ -9,7 +9,8 @@ from ray_synapse.backend.api import checks
 from ray_synapse.backend.api.once import Once
 from ray_synapse.backend.api.pages import page, values_of
 from ray_synapse.backend.api.protocol import Json, Query
-from ray_synapse.backend.database import BRIEF, as_id, insert, now, parsed, update
+from ray_synapse.backend.database import BRIEF, as_id, now, parsed
+from ray_synapse.backend.store import insert, update
 from ray_synapse.errors import NotFoundError, RefusedError, SettingsError
 from ray_synapse.names import MAX_NAME_CHARS, encode_name
 

@@ -10,7 +10,8 @@ from ray_synapse.backend.api.once import Once
 from ray_synapse.backend.api.pages import link_name, page
 from ray_synapse.backend.api.protocol import Json, Query
 from ray_synapse.backend.api.room import UPLOADS
-from ray_synapse.backend.database import as_id, insert, now, stamp
+from ray_synapse.backend.database import as_id, now, stamp
+from ray_synapse.backend.store import insert
 from ray_synapse.errors import NotFoundError, RefusedError
 
 MAX_NAME_CHARS = 255

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ray_synapse.backend.api.protocol import Json
-from ray_synapse.backend.database import Database, insert
+from ray_synapse.backend.database import Database
+from ray_synapse.backend.store import insert
 from ray_synapse.errors import RefusedError
 from ray_synapse.values import dumps
 

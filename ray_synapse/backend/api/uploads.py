@@ -19,7 +19,8 @@ from ray_synapse.backend.api.chunks import ChunkFile, Range, wrong_range
 from ray_synapse.backend.api.pages import link_name
 from ray_synapse.backend.api.protocol import Json
 from ray_synapse.backend.api.room import Room
-from ray_synapse.backend.database import insert, now, stamp, update
+from ray_synapse.backend.database import now, stamp
+from ray_synapse.backend.store import insert, update
 from ray_synapse.errors import NotFoundError, RefusedError, StorageError
 
 COPY_BYTES = 1 << 20
