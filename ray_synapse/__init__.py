@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ray_synapse.artifact import Artifact
     from ray_synapse.errors import (
         BackendError,
         ConfigError,
+        DeniedError,
         LibraryError,
+        NoAnswerError,
         NoRunError,
         NoSpaceError,
         NotFoundError,
@@ -24,9 +27,10 @@ if TYPE_CHECKING:
         SynapseError,
         TooLargeError,
         TrainableError,
+        UnreachableError,
     )
     from ray_synapse.names import encode_name
-    from ray_synapse.results.checkpoints import Artifact, resolve_checkpoint
+    from ray_synapse.results.checkpoints import resolve_checkpoint
     from ray_synapse.results.finish import finish
     from ray_synapse.results.outcome import resolve_trial_id
     from ray_synapse.run import TrainRun
@@ -42,13 +46,13 @@ if TYPE_CHECKING:
     SynapseLoggerCallback = _TuneTrialsLoggingCallback
 
 _ERRORS = (
-    *("BackendError", "ConfigError", "LibraryError", "NoRunError", "NoSpaceError"),
-    *("NotFoundError", "PayloadError", "RefusedError", "SettingsError", "StorageError"),
-    *("SynapseError", "TooLargeError", "TrainableError"),
+    *("BackendError", "ConfigError", "DeniedError", "LibraryError", "NoAnswerError", "NoRunError"),
+    *("NoSpaceError", "NotFoundError", "PayloadError", "RefusedError", "SettingsError"),
+    *("StorageError", "SynapseError", "TooLargeError", "TrainableError", "UnreachableError"),
 )
 _WHERE = {
     **dict.fromkeys(_ERRORS, "errors"),
-    "Artifact": "results.checkpoints",
+    "Artifact": "artifact",
     "SynapseLoggerCallback": "tuning.callback",
     "TrainRun": "run",
     "_TuneTrialsLoggingCallback": "tuning.callback",
@@ -71,7 +75,9 @@ __all__ = [
     "Artifact",
     "BackendError",
     "ConfigError",
+    "DeniedError",
     "LibraryError",
+    "NoAnswerError",
     "NoRunError",
     "NoSpaceError",
     "NotFoundError",
@@ -84,6 +90,7 @@ __all__ = [
     "TooLargeError",
     "TrainRun",
     "TrainableError",
+    "UnreachableError",
     "_TuneTrialsLoggingCallback",
     "__version__",
     "create_param_space",

@@ -14,8 +14,13 @@
         ├── RefusedError (ValueError)    what was sent has the wrong form: it names each field
         ├── TooLargeError (ValueError)   what was sent has too many bytes: send less at once
         ├── StorageError (OSError)       cannot be read or written now: make it possible, try again
-        └── NoSpaceError (OSError)       the disk is too full for this: free space, try again
+        ├── NoSpaceError (OSError)       the disk is too full for this: free space, try again
+        ├── DeniedError (PermissionError)       the server refuses the token: give another
+        ├── UnreachableError (ConnectionError)  no connection to the server: it says why
+        └── NoAnswerError (TimeoutError)        sent, but maybe not done: its answer was lost
 """
+
+from typing import Literal
 
 
 class SynapseError(Exception):
@@ -60,7 +65,18 @@ class TrainableError(SynapseError, ValueError):
 
 
 class BackendError(SynapseError):
-    """The backend refused or could not do what it was asked."""
+    """The backend refused or could not do what it was asked.
+
+    Attributes:
+        status: The HTTP status of the server's answer; None if it gave none.
+        was_sent: False when it is certain that the request did not reach the server, so that it
+            can be repeated.
+        retry_after: For how many seconds the server asked to wait; None if it did not.
+    """
+
+    status: int | None = None
+    was_sent: bool = True
+    retry_after: float | None = None
 
 
 class NotFoundError(BackendError, LookupError):
@@ -72,16 +88,21 @@ class RefusedError(BackendError, ValueError):
 
     Attributes:
         faults: What is wrong with each field; empty where it is not about one.
+        answer: Which request got which answer (``POST /logs/: 400 Bad Request``); empty where
+            it was not HTTP.
     """
+
+    answer: str = ""
 
     def __init__(self, faults: "dict[str, list[str]] | str") -> None:
         super().__init__(faults)
         self.faults = faults if isinstance(faults, dict) else {}
 
     def __str__(self) -> str:
-        if not self.faults:
-            return str(self.args[0])
-        return "; ".join(f"{field}: {' '.join(texts)}" for field, texts in self.faults.items())
+        said = str(self.args[0])
+        if self.faults:
+            said = "; ".join(f"{field}: {' '.join(each)}" for field, each in self.faults.items())
+        return f"{self.answer}: {said}" if self.answer else said
 
 
 class TooLargeError(BackendError, ValueError):
@@ -89,8 +110,35 @@ class TooLargeError(BackendError, ValueError):
 
 
 class StorageError(BackendError, OSError):
-    """The embedded backend's database or folder cannot be read or written now."""
+    """The embedded backend's database or folder, or a server, cannot be used now."""
 
 
 class NoSpaceError(BackendError, OSError):
     """Storing this would leave the disk with less than the reserve free."""
+
+
+class DeniedError(BackendError, PermissionError):
+    """The server does not accept the token (401), or not for this (403)."""
+
+
+Unreachable = Literal["name", "name_later", "certificate", "refused", "timeout", "other"]
+
+
+class UnreachableError(BackendError, ConnectionError):
+    """There is no connection to the server; nothing was sent.
+
+    Attributes:
+        reason: ``name`` (DNS says that there is no such host), ``name_later`` (DNS does not answer
+            now), ``certificate`` (it cannot be verified), ``refused`` (nothing listens there),
+            ``timeout`` or ``other``.
+    """
+
+    was_sent: bool = False
+    reason: Unreachable = "other"
+
+
+class NoAnswerError(BackendError, TimeoutError):
+    """The request may have been processed, but its answer was lost or is none.
+
+    ``status`` is set if the answer had begun, or came and was no JSON.
+    """

@@ -19,6 +19,9 @@ TREE = [
     (errors.NoSpaceError, (errors.BackendError, OSError)),
     (errors.RefusedError, (errors.BackendError, ValueError)),
     (errors.TooLargeError, (errors.BackendError, ValueError)),
+    (errors.DeniedError, (errors.BackendError, PermissionError)),
+    (errors.UnreachableError, (errors.BackendError, ConnectionError)),
+    (errors.NoAnswerError, (errors.BackendError, TimeoutError)),
 ]
 
 
@@ -61,3 +64,24 @@ def test_a_refused_error_tells_the_faults_of_each_field_and_survives_a_process()
     error = pickle.loads(pickle.dumps(errors.RefusedError(faults)))
     assert error.faults == faults
     assert str(error) == "name: It is missing.; lr: It is text."
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind, _ in TREE if issubclass(kind, errors.BackendError)]
+)
+def test_what_a_server_said_survives_a_process(kind: type[errors.BackendError]) -> None:
+    error = kind("x: y. Do z.")
+    assert (error.status, error.retry_after) == (None, None)
+    assert error.was_sent is (kind is not errors.UnreachableError)
+    error.status, error.retry_after, error.was_sent = 503, 1.5, not error.was_sent
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (kind, "x: y. Do z.", vars(error))
+    assert (again.status, again.retry_after) == (503, 1.5)
+
+
+def test_a_refused_error_tells_first_which_request_got_which_answer() -> None:
+    for given in ("lr: It is text.", {"lr": ["It is text."]}):
+        error = errors.RefusedError(given)
+        error.answer = "POST /models/: 400 Bad Request"
+        again = pickle.loads(pickle.dumps(error))
+        assert str(again) == "POST /models/: 400 Bad Request: lr: It is text."

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from ray_synapse.backend.api.protocol import Json
 from ray_synapse.errors import RefusedError
 from tests.contracts.conftest import Api
-from tests.contracts.http_api import HttpApi
+from tests.contracts.http_api import DirectApi, HttpApi
 
 TIME = "2024-01-02T03:04:05+00:00"
 NO_IDS = ["0", "-1", "abc", "nan", "None", str(1 << 63), str(1 << 70), str(uuid.uuid4())]
@@ -106,7 +106,7 @@ def hanging_chunk(
 ) -> Iterator[Callable[[], None]]:
     """A chunk of which half is sent. It breaks off with the block, or goes on when called."""
     half = len(chunk) // 2
-    if isinstance(api, HttpApi):
+    if not isinstance(api, DirectApi):
         url = urlsplit(str(api.client.base_url))
         path = f"/chunked_upload/{upload}/" if upload else "/chunked_upload/"
         before = (
