@@ -1,29 +1,17 @@
 """Which files are a trial's model, on real pyarrow file systems."""
 
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fsspec import AbstractFileSystem
-from fsspec.implementations.dirfs import DirFileSystem
-from fsspec.implementations.local import LocalFileSystem as FsspecLocal
 from pyarrow import fs
 
 from ray_synapse.metrics import CHECKPOINT_OUTPUT, CHECKPOINT_SOURCE
-from ray_synapse.results.checkpoints import Artifact, resolve_checkpoint, shared_outputs
+from ray_synapse.results.checkpoints import resolve_checkpoint, shared_outputs
 from ray_synapse.results.outcome import outcome_of
-
-FILES = {"model.pt": b"weights", "sub/config.json": b"{}"}
-
-
-def folder(path: Path, files: dict[str, bytes] = FILES) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(content)
-    return path
+from tests.storage import FILES, contents, folder, stored
 
 
 def checkpoint(path: object, filesystem: Any = None) -> SimpleNamespace:
@@ -35,15 +23,6 @@ def result(output: object = None, **attributes: Any) -> SimpleNamespace:
     if output is not None:
         metrics[CHECKPOINT_OUTPUT] = str(output)
     return SimpleNamespace(metrics=metrics, **attributes)
-
-
-def contents(artifact: Artifact) -> dict[str, bytes]:
-    found = {}
-    for file in artifact.files():
-        with artifact.open(file) as stream:
-            found[file.name] = stream.read()
-        assert len(found[file.name]) == file.size
-    return found
 
 
 class Unreachable(AbstractFileSystem):  # type: ignore[misc]
@@ -58,15 +37,7 @@ class Unreachable(AbstractFileSystem):  # type: ignore[misc]
         raise RuntimeError("no credentials")
 
 
-def remote(kind: str, root: Path) -> Any:
-    """A file system that is not this machine's own, on top of a folder."""
-    if kind == "subtree":
-        return fs.SubTreeFileSystem(str(root), fs.LocalFileSystem())
-    inner = DirFileSystem(path=str(root), fs=FsspecLocal())
-    return fs.PyFileSystem(fs.FSSpecHandler(inner))
-
-
-REMOTE = pytest.mark.parametrize("kind", ["subtree", "fsspec"])
+REMOTE = pytest.mark.parametrize("kind", ["subtree", "fsspec-prefix", "memory", "zip"])
 
 
 class TestPriority:
@@ -215,96 +186,27 @@ class TestFiles:
     def test_a_remote_checkpoint_is_read_through_its_file_system(
         self, tmp_path: Path, kind: str
     ) -> None:
-        folder(tmp_path / "root" / "ck")
-        filesystem = remote(kind, tmp_path / "root")
-        found = resolve_checkpoint(result(checkpoint=checkpoint("ck", filesystem)))
-        assert found.filesystem is filesystem
+        there = stored(kind, tmp_path)
+        found = resolve_checkpoint(result(checkpoint=checkpoint(there.path, there.filesystem)))
+        assert found.filesystem is there.filesystem
         assert contents(found) == FILES
 
     @REMOTE
     def test_a_remote_checkpoint_that_is_gone_says_where_it_was_looked_for(
         self, tmp_path: Path, kind: str
     ) -> None:
-        filesystem = remote(kind, folder(tmp_path / "root"))
-        found = resolve_checkpoint(result(checkpoint=checkpoint("gone", filesystem)))
+        there = stored(kind, tmp_path)
+        found = resolve_checkpoint(result(checkpoint=checkpoint("gone", there.filesystem)))
         assert not found
-        assert "checkpoint gone on " in found.reason
+        assert f"checkpoint gone on {there.filesystem.type_name} does not exist" in found.reason
 
-    @REMOTE
-    def test_a_remote_folder_is_a_temporary_copy_that_is_cleaned_up(
-        self, tmp_path: Path, kind: str
-    ) -> None:
-        folder(tmp_path / "root" / "ck")
-        with Artifact("ck", remote(kind, tmp_path / "root")).as_directory() as local:
-            assert (local / "model.pt").read_bytes() == b"weights"
-            assert (local / "sub" / "config.json").read_bytes() == b"{}"
-            assert tmp_path not in local.parents
-        assert not local.exists()
-
-    def test_a_copy_is_cleaned_up_after_an_error_too(self, tmp_path: Path) -> None:
-        seen = []
-
-        def fail() -> None:
-            with Artifact("", remote("subtree", folder(tmp_path / "x"))).as_directory() as local:
-                seen.append(local)
-                raise KeyError
-
-        with pytest.raises(KeyError):
-            fail()
-        assert not seen[0].exists()
-
-    def test_a_local_folder_is_given_as_it_is(self, tmp_path: Path) -> None:
-        with Artifact(str(folder(tmp_path / "x"))).as_directory() as local:
-            assert local == tmp_path / "x"
-        assert local.exists()
-
-    def test_a_single_file_is_given_in_a_folder(self, tmp_path: Path) -> None:
-        file = folder(tmp_path / "x") / "model.pt"
-        with Artifact(str(file)).as_directory() as local:
-            assert [path.name for path in local.iterdir()] == ["model.pt"]
-        assert file.exists()
-
-    @pytest.mark.parametrize("form", ["{}/", "{}//", "{}/../x", "{}/./", "{}/sub/.."])
-    def test_names_are_within_the_folder_however_its_path_is_written(
-        self, tmp_path: Path, form: str
-    ) -> None:
-        path = form.format(folder(tmp_path / "x"))
-        assert contents(Artifact(path)) == FILES
-
-    def test_a_folder_behind_a_link_has_its_files(self, tmp_path: Path) -> None:
-        (tmp_path / "link").symlink_to(folder(tmp_path / "x"))
-        assert contents(Artifact(str(tmp_path / "link"))) == FILES
-
-    def test_a_link_to_a_file_is_the_file_and_one_to_nothing_is_passed_over(
+    def test_a_folder_of_nothing_but_links_that_lead_out_is_no_model_and_says_so(
         self, tmp_path: Path
     ) -> None:
-        path = folder(tmp_path / "x", {"a": b"1"})
-        (path / "link").symlink_to(folder(tmp_path / "cache") / "model.pt")
-        (path / "dangling").symlink_to(tmp_path / "nothing")
-        assert contents(Artifact(str(path))) == {"a": b"1", "link": b"weights"}
-
-    def test_a_link_that_leads_back_does_not_repeat_the_files(self, tmp_path: Path) -> None:
-        path = folder(tmp_path / "x", {"a": b"1"})
-        (path / "again").symlink_to(path)
-        assert [file.name for file in Artifact(str(path)).files()] == ["a"]
-
-    def test_only_files_are_files(self, tmp_path: Path) -> None:
-        path = folder(tmp_path / "x", {"a": b"1"})
-        (path / "empty folder").mkdir()
-        os.mkfifo(path / "pipe")
-        assert contents(Artifact(str(path))) == {"a": b"1"}
-
-    def test_files_come_in_the_order_of_their_names(self, tmp_path: Path) -> None:
-        path = folder(tmp_path / "x", {"b": b"", "a/z": b"", "c": b"", "a.txt": b""})
-        names = [file.name for file in Artifact(str(path)).files()]
-        assert names == sorted(names)
-        assert len(names) == 4
-
-    def test_an_artifact_that_is_gone_or_none_is_an_os_error(self, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError, match="gone"):
-            Artifact(str(tmp_path / "gone")).files()
-        with pytest.raises(FileNotFoundError):
-            Artifact(None).files()
+        (folder(tmp_path / "ck", {}) / "model.pt").symlink_to(folder(tmp_path / "x") / "model.pt")
+        found = resolve_checkpoint(result(checkpoint=checkpoint(tmp_path / "ck")))
+        assert not found
+        assert found.reason.endswith("ck holds only links that lead out of it")
 
 
 def test_a_folder_that_holds_the_log_folder_is_no_model(tmp_path: Path) -> None:

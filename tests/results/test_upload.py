@@ -1,27 +1,31 @@
 """Models as zip archives in the backend."""
 
-import io
+import os
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pyarrow import fs
 
+from ray_synapse.archive import PIECE_BYTES
+from ray_synapse.artifact import Artifact
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.backend.protocol import JobId
 from ray_synapse.errors import NoSpaceError
-from ray_synapse.results.checkpoints import Artifact
-from ray_synapse.results.upload import COPY_BYTES, upload_model, write_archive
+from ray_synapse.results.upload import upload_model
+from tests import storage
+from tests.storage import ELSEWHERE, FILES, ON_THIS_MACHINE, S3, s3_server, stored
 
-FILES = {"model.pt": b"weights", "sub/größe.json": b"{}", "empty": b""}
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    with s3_server() as server:
+        yield server
 
 
 def folder(path: Path, files: dict[str, bytes] = FILES) -> Artifact:
-    for name, content in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(content)
-    return Artifact(str(path))
+    return Artifact(str(storage.folder(path, files)))
 
 
 def archived(backend: LocalBackend, name: str) -> dict[str, bytes]:
@@ -30,25 +34,6 @@ def archived(backend: LocalBackend, name: str) -> dict[str, bytes]:
     with zipfile.ZipFile(model["file"]) as bundle:
         assert bundle.testzip() is None
         return {entry: bundle.read(entry) for entry in bundle.namelist()}
-
-
-class OneWay(io.RawIOBase):
-    """A stream that can only be written, such as a socket."""
-
-    def __init__(self) -> None:
-        self.written: list[int] = []
-        self.content = bytearray()
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
-
-    def write(self, data: Any) -> int:
-        self.content += data
-        self.written.append(len(data))
-        return len(data)
 
 
 def test_a_model_is_a_zip_archive_of_its_files(
@@ -73,13 +58,24 @@ def test_a_single_file_is_an_archive_of_one(
     assert archived(backend, "m") == {"model.pt": b"weights"}
 
 
-def test_a_model_on_a_remote_file_system_is_uploaded(
-    backend: LocalBackend, job: JobId, tmp_path: Path
+@pytest.mark.parametrize("kind", [*ON_THIS_MACHINE, *ELSEWHERE])
+def test_a_model_on_any_file_system_is_uploaded_without_a_copy_on_this_disk(
+    kind: str,
+    backend: LocalBackend,
+    job: JobId,
+    tmp_path: Path,
+    s3: S3,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder(tmp_path / "root" / "ck")
-    remote = fs.SubTreeFileSystem(str(tmp_path / "root"), fs.LocalFileSystem())
-    upload_model(backend, job, "m", Artifact("ck", remote, "checkpoint"), {})
-    assert archived(backend, "m") == FILES
+    files = {**FILES, "large": os.urandom(3 * PIECE_BYTES + 1)}
+    artifact = stored(kind, tmp_path, s3, files)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    os.utime(tmp_path / "tmp", (0, 0))  # changes with each file that comes or goes
+    upload_model(backend, job, "m", artifact, {})
+    assert (tmp_path / "tmp").stat().st_mtime == 0
+    assert archived(backend, "m") == files
 
 
 def test_a_second_upload_of_the_same_model_keeps_the_first(
@@ -117,29 +113,36 @@ def test_the_same_name_in_another_job_is_another_model(
     assert [model["name"] for model in backend.models(other)] == ["m_2"]
 
 
-def test_equal_models_are_equal_archives(tmp_path: Path) -> None:
-    archives = []
+def test_equal_models_are_equal_archives(backend: LocalBackend, job: JobId, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        artifact, archive = folder(tmp_path / name), io.BytesIO()
-        write_archive(artifact, artifact.files(), archive)
-        archives.append(archive.getvalue())
-    assert archives[0] == archives[1]
+        upload_model(backend, job, name, folder(tmp_path / name), {})
+    first, second = (Path(model["file"]).read_bytes() for model in backend.models(job))
+    assert first == second
 
 
-def test_an_archive_is_written_in_one_pass_and_in_pieces(tmp_path: Path) -> None:
-    large = {"large": b"x" * (3 * COPY_BYTES + 1), "small": b"y"}
-    artifact, stream = folder(tmp_path / "x", large), OneWay()
-    write_archive(artifact, artifact.files(), stream)  # type: ignore[arg-type]
-    with zipfile.ZipFile(io.BytesIO(bytes(stream.content))) as bundle:
-        assert {name: bundle.read(name) for name in bundle.namelist()} == large
-    assert max(stream.written) <= COPY_BYTES
+def test_the_size_that_is_kept_of_a_model_is_that_of_its_archive(
+    backend: LocalBackend, job: JobId, tmp_path: Path
+) -> None:
+    upload_model(backend, job, "m", folder(tmp_path / "x"), {})
+    model = backend.models(job)[0]
+    assert model["size"] == Path(model["file"]).stat().st_size
 
 
-def test_the_files_in_an_archive_can_be_read_by_their_owner(tmp_path: Path) -> None:
-    artifact, archive = folder(tmp_path / "x"), io.BytesIO()
-    write_archive(artifact, artifact.files(), archive)
-    with zipfile.ZipFile(archive) as bundle:
-        assert {entry.external_attr >> 16 for entry in bundle.infolist()} == {0o644}
+def test_a_model_that_changes_while_it_is_read_is_an_os_error_and_leaves_nothing(
+    backend: LocalBackend, job: JobId, tmp_path: Path
+) -> None:
+    class Written(Artifact):
+        """One whose trial goes on: as soon as a file is opened there is more in it."""
+
+        def open(self, file: object) -> object:
+            with open(tmp_path / "x" / "model.pt", "ab") as stream:
+                stream.write(b"more")
+            return super().open(file)  # type: ignore[arg-type]
+
+    folder(tmp_path / "x")
+    with pytest.raises(OSError, match=r"model\.pt changed while it was read"):
+        upload_model(backend, job, "m", Written(str(tmp_path / "x")), {})
+    assert backend.models(job) == []
 
 
 def test_a_model_whose_files_are_gone_is_an_os_error_and_leaves_nothing(
