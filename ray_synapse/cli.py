@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ray_synapse import __version__, settings, views
+from ray_synapse import __version__, leftovers, settings, views
 from ray_synapse.backend.api.embedded import EmbeddedApi
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.errors import LibraryError, SynapseError
@@ -84,6 +84,14 @@ def _remove(backend: LocalBackend, options: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(backend: LocalBackend, options: argparse.Namespace) -> int:
+    return leftovers.doctor(backend.home)
+
+
+def _sync(backend: LocalBackend, options: argparse.Namespace) -> int:
+    return leftovers.sync(backend.home, options.job)
+
+
 def _serve(backend: LocalBackend, options: argparse.Namespace) -> int:
     try:
         from ray_synapse.server.serve import serve
@@ -146,6 +154,15 @@ def _parser() -> argparse.ArgumentParser:
         help="a single model, such as one that came over HTTP; may be repeated",
     )
     command.set_defaults(run=_remove)
+    command = commands.add_parser(
+        "doctor", help="what runs have not delivered to a server, and why"
+    )
+    command.set_defaults(run=_doctor)
+    command = commands.add_parser("sync", help="send what is not delivered to a server")
+    command.add_argument(
+        "job", nargs="?", metavar="JOB", help="only that of this job of the server"
+    )
+    command.set_defaults(run=_sync)
     command = commands.add_parser("serve", help="serve them over HTTP, as Synapse would")
     command.add_argument(
         "--host",

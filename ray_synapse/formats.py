@@ -35,6 +35,14 @@ def size_of(size: float) -> str:
     return f"{size:.1f} GB"
 
 
+def age(seconds: float) -> str:
+    """A stretch of time."""
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}s"
+    return f"{seconds:.0f} s"
+
+
 def local_time(text: str) -> str:
     """A time of ISO 8601 as it is here."""
     try:

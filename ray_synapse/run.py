@@ -1,29 +1,29 @@
 """The handle of one run: what a script, a trial or another SDK holds to log something."""
 
 import os
-import socket
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ray_synapse import console, payloads
-from ray_synapse.backend.protocol import Backend, Counts
+from ray_synapse import payloads
+from ray_synapse.backend.local import LocalBackend
+from ray_synapse.backend.protocol import Counts, Left
 from ray_synapse.delivery import cluster
-from ray_synapse.delivery.channel import Channel
+from ray_synapse.delivery.fetch import fetch_local
 from ray_synapse.errors import BackendError, PayloadError
 from ray_synapse.images import to_data_uri
 from ray_synapse.progress import Progress
-from ray_synapse.run_spec import RunSpec, Sweep
-from ray_synapse.values import Wire, dumps, to_wire
+from ray_synapse.run_core import RunCore
+from ray_synapse.values import dumps, to_wire
 
 FLUSH_S = 10.0  # at the end of a run: the longest that a script waits for its last records
 SWEEP_STOP_S = 10.0  # likewise, for the last table of a sweep that just ended
 LEVELS = ("debug", "info", "success", "warning", "error", "danger")  # of the backend's API
 
 
-class TrainRun:
+class TrainRun(RunCore):
     """One run on the backend. Made by ``ray_synapse.init``; there is one per job and process.
 
     It can be pickled: what arrives in another process of the same Ray cluster is a handle of the
@@ -37,23 +37,6 @@ class TrainRun:
         upload: Which trials' models ``finish`` uploads: ``"all"``, ``"best"`` or ``"none"``.
         num_samples: How many trials the sweep will have; None if that is open or not known here.
     """
-
-    def __init__(self, spec: RunSpec, *, owned: bool) -> None:
-        self.name = spec.name
-        self.job_id = spec.job_id
-        self.metric, self.mode, self.upload = spec.metric, spec.mode, spec.upload
-        self.num_samples = spec.num_samples
-        self._spec = spec
-        self._is_tune = spec.is_tune
-        self._checkpoint_output: str | None = None
-        owns_relay = owned and not cluster.in_worker()
-        self._channel = Channel(spec.backend, spec.job_id, spec.relay, owns_relay=owns_relay)
-        self._progress: Progress | None = None
-        self._table: dict[str, Wire] | None = None  # the newest trials table that was logged
-        self._sweeps: list[Sweep] = []  # the ones that are not finished yet, the newest last
-        self._concluded = False  # the newest sweep is finished: models, best trial, last table
-        self._told: set[str] = set()  # what finish said already
-        self._owner_pid = os.getpid() if owned else None
 
     # What a script logs.
 
@@ -152,16 +135,23 @@ class TrainRun:
         self.log_message("The run is complete.")
         self._channel.flush(FLUSH_S)
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, Any]:
         """What became of the records of this run, of all its processes as far as known here.
 
         Returns:
-            ``logged``, ``delivered``, ``waiting``, ``in_doubt``, ``parked``, ``dropped`` and
+            Numbers of records: ``logged``, ``delivered``, ``waiting``, ``in_doubt`` (sent, but the
+            server's answer was lost), ``parked`` (the server refuses them), ``dropped`` and
             ``replaced`` (snapshots that a newer one made needless before they were sent). The
-            first is the sum of the others.
+            first is the sum of the others. Then ``models`` (their number by state), ``reasons``
+            (why something is in doubt or parked, with how often), ``last_error`` of the delivery
+            or None, and ``oldest_s``, the age of the oldest that waits in seconds, or None.
         """
-        counts = self._channel.counts().values()
-        return {word: sum(getattr(count, word) for count in counts) for word in Counts._fields}
+        counts = Counts.total(self._channel.counts().values())
+        try:
+            left = self._backend.left(self.job_id)
+        except BackendError as error:
+            left = Left({}, {}, str(error), None)
+        return {**counts._asdict(), **left._asdict()}
 
     # What belongs to a trial or a training.
 
@@ -185,6 +175,29 @@ class TrainRun:
     @is_tune.setter
     def is_tune(self, value: bool) -> None:
         self._is_tune = bool(value)
+
+    def get_model(self, model_id: int | str) -> dict[str, Any]:
+        """Get a model of the backend to start from: downloaded and unpacked, once a machine.
+
+        A trial gets it by way of the run's relay, so it needs no token. A model that the trials
+        all start from is best fetched in the script: ``checkpoint = run.get_model(7)``, then
+        ``wrap_trainable(train_fn, run=run, checkpoint=checkpoint)`` hands it on and makes it the
+        parent of the trials' models.
+
+        Args:
+            model_id: The model's id on the backend.
+
+        Returns:
+            ``{"id", "name", "category", "path"}``; ``path`` is the folder with its files, which
+            others use, too: for reading only.
+
+        Raises:
+            NotFoundError: There is no such model, or it has no file.
+            BackendError: It cannot be downloaded, or its archive is not one that is safe to unpack.
+        """
+        if isinstance(self._backend, LocalBackend):
+            return fetch_local(self._backend.home, model_id)
+        return self._channel.fetch_model(model_id)
 
     # The end.
 
@@ -210,48 +223,3 @@ class TrainRun:
         if self._owner_pid is not None:
             self._channel.open_relay()  # so that it is there when the pickle arrives
         return revive, (self._as_spec(),)
-
-    # For the other parts of the package.
-
-    def _put_metric(
-        self, category: str, key: str, value: Any, metrics: Mapping[str, Any], trial: str | None
-    ) -> None:
-        self._channel.put("metric", dumps(payloads.metric(category, key, value, metrics, trial)))
-
-    def _count_dropped(self, number: int) -> None:
-        """Count records that were dropped before they got here."""
-        self._channel.count_dropped(number)
-
-    def _adopt(self) -> None:
-        """This process drives the run from now on: it makes the relay and ends the job."""
-        self._owner_pid = os.getpid()
-        self._channel.open_relay(own=True)
-
-    def _driven_here(self) -> dict[str, Wire]:
-        """The fields of a job that this process drives."""
-        return {"status": "RUNNING", "host": socket.gethostname(), "pid": os.getpid()}
-
-    def _as_spec(self) -> RunSpec:
-        old = self._spec
-        return RunSpec(
-            *(self.name, self.job_id, old.backend, old.relay, self.metric, self.mode, self.upload),
-            *(self._is_tune, self.num_samples),
-        )
-
-    @property
-    def _backend(self) -> Backend:
-        return self._channel.backend
-
-    def _patch_job(self, **fields: Wire) -> None:
-        """Change the job; a backend that cannot is only told of."""
-        try:
-            self._backend.patch_job(self.job_id, fields)
-        except BackendError as error:
-            console.say_once(f"job {self.job_id}: not changed: {error}")
-
-    def _overall_before(self) -> float:
-        try:
-            record = self._backend.job(self.job_id)["progress_record"] or {}
-            return float(record["current_progress"]["overall"])
-        except (BackendError, KeyError, TypeError, ValueError):
-            return 0.0

@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +14,22 @@ Mode = Literal["min", "max"]
 
 HOME_VARIABLE = "RAY_SYNAPSE_HOME"
 UPLOAD_VARIABLE = "RAY_SYNAPSE_UPLOAD"
-HOST_VARIABLE = "SYNAPSE_HOST"
+BACKEND_VARIABLE = "RAY_SYNAPSE_BACKEND"
+OFFLINE_VARIABLE = "RAY_SYNAPSE_OFFLINE"
+DEADLINE_VARIABLE = "RAY_SYNAPSE_DEADLINE_S"
+OUTBOX_VARIABLE = "RAY_SYNAPSE_OUTBOX_BYTES"
+JOB_VARIABLE = "SYNAPSE_JOB_ID"
+# Where Synapse's own client looks for each, and in this order (backend-contract, "Connection").
+SERVER_VARIABLES = {
+    "host": "SYNAPSE_HOST",
+    "access_token": "SYNAPSE_ACCESS_TOKEN",
+    "user_token": "SYNAPSE_PLUGIN_RUN_USER_TOKEN",
+    "tenant": "SYNAPSE_PLUGIN_RUN_TENANT",
+}
 UPLOADS: tuple[Upload, ...] = ("all", "best", "none")  # from the most to the least
+DEADLINE_S = 30.0  # a restart of a server takes less; nobody waits longer for nothing
+OUTBOX_BYTES = 1 << 30  # hours of metrics, or a thousand images
+MIN_OUTBOX_BYTES = 1 << 20  # an empty one has 100 KB
 
 
 @dataclass(frozen=True)
@@ -22,15 +37,25 @@ class Settings:
     """The environment's part of the settings of a run.
 
     Attributes:
-        home: Folder of the embedded backend.
-        host: Address of the configured Synapse server, or None.
-        host_from: Where ``host`` was found, for messages.
+        home: Folder of the embedded backend, and of the outboxes.
+        server: What is configured of ``host``, ``access_token``, ``user_token`` and ``tenant``.
+        sources: Where each of these was found, for messages.
+        job_id: The job on the server, or None.
+        backend: ``"local"`` or None.
+        offline: Whether no connection may be made.
+        deadline_s: How long the end of a run waits without progress, in seconds.
+        outbox_bytes: The most that a run may keep on the disk for a server.
         upload: The most that may be uploaded.
     """
 
     home: Path
-    host: str | None
-    host_from: str
+    server: Mapping[str, str] = field(repr=False)
+    sources: Mapping[str, str]
+    job_id: str | None
+    backend: str | None
+    offline: bool
+    deadline_s: float
+    outbox_bytes: int
     upload: Upload
 
 
@@ -38,10 +63,22 @@ def load() -> Settings:
     """Read the environment and ``~/.synapse/config.json``.
 
     Raises:
-        SettingsError: ``RAY_SYNAPSE_UPLOAD`` is set to something unknown.
+        SettingsError: A variable is set to something that it does not take.
     """
-    host, host_from = _host()
-    return Settings(home=home(), host=host, host_from=host_from, upload=_upload())
+    server, sources = _server()
+    return Settings(
+        home=home(),
+        server=server,
+        sources=sources,
+        job_id=os.environ.get(JOB_VARIABLE) or None,
+        backend=check_backend(os.environ.get(BACKEND_VARIABLE) or None, BACKEND_VARIABLE),
+        offline=_offline(),
+        deadline_s=check_seconds(
+            os.environ.get(DEADLINE_VARIABLE) or DEADLINE_S, DEADLINE_VARIABLE
+        ),
+        outbox_bytes=_outbox_bytes(),
+        upload=_upload(),
+    )
 
 
 def home() -> Path:
@@ -73,18 +110,69 @@ def check_mode(value: object, source: str) -> Mode | None:
     raise SettingsError(f'{source} is {value!r}; allowed are "min" and "max", in lower case.')
 
 
+def check_backend(value: object, source: str) -> str | None:
+    """Return ``value`` if it names a backend, or None.
+
+    Raises:
+        SettingsError: It is neither ``local`` nor None.
+    """
+    if value is None or value == "local":
+        return value
+    raise SettingsError(
+        f'{source} is {value!r}; allowed is "local" (the embedded backend), or leave it out for '
+        "the server that is configured."
+    )
+
+
+def check_seconds(value: object, source: str) -> float:
+    """Return ``value`` as a number of seconds.
+
+    Raises:
+        SettingsError: It is no number, negative, or not finite.
+    """
+    try:
+        seconds = float(value)  # type: ignore[arg-type]  # what it does not take, it says
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if isinstance(value, bool) or not 0 <= seconds < float("inf"):
+        raise SettingsError(f"{source} is {value!r}; give a number of seconds, 0 or more.")
+    return seconds
+
+
 def _upload() -> Upload:
     return check_upload(os.environ.get(UPLOAD_VARIABLE) or "all", UPLOAD_VARIABLE)
 
 
-def _host() -> tuple[str | None, str]:
-    """The configured Synapse server and where that was said (the order is Synapse's own)."""
-    if host := os.environ.get(HOST_VARIABLE):
-        return host, HOST_VARIABLE
+def _offline() -> bool:
+    value = os.environ.get(OFFLINE_VARIABLE, "")
+    known = {"": False, "0": False, "false": False, "1": True, "true": True}
+    if value.lower() not in known:
+        raise SettingsError(f"{OFFLINE_VARIABLE} is {value!r}; allowed are 1 and 0.")
+    return known[value.lower()]
+
+
+def _outbox_bytes() -> int:
+    text = os.environ.get(OUTBOX_VARIABLE) or str(OUTBOX_BYTES)
+    if not (text.isascii() and text.isdigit() and int(text) >= MIN_OUTBOX_BYTES):
+        raise SettingsError(
+            f"{OUTBOX_VARIABLE} is {text!r}; give a number of bytes, {MIN_OUTBOX_BYTES} or more."
+        )
+    return int(text)
+
+
+def _server() -> tuple[dict[str, str], dict[str, str]]:
+    """What is configured of a Synapse server, and where each was found."""
     file = Path("~/.synapse/config.json").expanduser()
     try:
         config = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
-        return None, ""
-    host = config.get("host") if isinstance(config, dict) else None
-    return (host, str(file)) if isinstance(host, str) and host else (None, "")
+        config = {}
+    config = config if isinstance(config, dict) else {}
+    found, sources = {}, {}
+    for name, variable in SERVER_VARIABLES.items():
+        places = ((os.environ.get(variable), variable), (config.get(name), f"{name} in {file}"))
+        for value, source in places:
+            if isinstance(value, str) and value:
+                found[name], sources[name] = value, source
+                break
+    return found, sources

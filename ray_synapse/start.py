@@ -6,13 +6,16 @@ import sys
 import uuid
 from dataclasses import replace
 
-from ray_synapse import console, settings
+from ray_synapse import connect, console, settings
 from ray_synapse.backend.local import LocalSpec
-from ray_synapse.backend.protocol import BackendSpec, JobId
+from ray_synapse.backend.protocol import Backend, BackendSpec, JobId
+from ray_synapse.delivery.patience import Patience
 from ray_synapse.delivery.relay import RelayAddress
+from ray_synapse.delivery.synapse import SynapseBackend, SynapseSpec
+from ray_synapse.ending import end_job
 from ray_synapse.errors import NoRunError, SettingsError
 from ray_synapse.names import MAX_NAME_CHARS, encode_name
-from ray_synapse.run import FLUSH_S, TrainRun
+from ray_synapse.run import TrainRun
 from ray_synapse.run_spec import RunSpec
 from ray_synapse.settings import UPLOADS, Mode, Upload
 
@@ -28,29 +31,52 @@ def init(
     mode: Mode | None = None,
     backend: str | None = None,
     upload: Upload = "all",
+    host: str | None = None,
+    access_token: str | None = None,
+    user_token: str | None = None,
+    tenant: str | None = None,
+    offline: bool = False,
+    deadline_s: float | None = None,
 ) -> TrainRun:
-    """Start a run: make its job on the backend, or go on with one.
+    """Start a run: on a Synapse server where one is configured, else on the embedded backend.
+
+    What is logged for a server is kept on this disk until the server has confirmed it. One that is
+    down is tried for 10 s, then the run goes on and delivers later.
 
     Args:
         name: The run's name. ``:`` and ``,`` are encoded (``encode_name``). A name may be used
-            again: every call without ``job_id`` makes a new job.
-        job_id: Go on with this job instead.
+            again: on the embedded backend every call without ``job_id`` makes a new job.
+        job_id: Go on with this job. On a server it is needed (a server has no call that makes
+            one): given here or in ``SYNAPSE_JOB_ID``.
         metric: The metric that is optimized: the default of the callback and the wrapper. A
             different one in Tune's own settings is an error before the first trial.
         mode: ``"min"`` or ``"max"``.
         backend: ``"local"`` for the embedded backend (a SQLite database under ``~/.ray_synapse``,
-            or where ``RAY_SYNAPSE_HOME`` says). None means the same unless a Synapse host is
-            configured.
-        upload: Which trials' models ``finish`` uploads: ``"all"``, ``"best"`` or ``"none"``.
+            or where ``RAY_SYNAPSE_HOME`` says), whatever is configured. Without it, and without
+            ``RAY_SYNAPSE_BACKEND=local``, the server that is configured, if one is.
+        upload: Which trials' models are uploaded: ``"all"``, ``"best"`` or ``"none"``.
             Where ``RAY_SYNAPSE_UPLOAD`` says less, that holds.
+        host: The server's address; else ``SYNAPSE_HOST``, else ``host`` in
+            ``~/.synapse/config.json``.
+        access_token: Likewise: ``SYNAPSE_ACCESS_TOKEN``, ``access_token``.
+        user_token: Likewise: ``SYNAPSE_PLUGIN_RUN_USER_TOKEN``, ``user_token``. It wins over the
+            access token.
+        tenant: Likewise: ``SYNAPSE_PLUGIN_RUN_TENANT``, ``tenant``.
+        offline: Make no connection and keep everything on this disk; ``ray-synapse sync`` sends
+            it. ``RAY_SYNAPSE_OFFLINE=1`` says the same.
+        deadline_s: How long the end of the run waits for a server that makes no progress, in
+            seconds; 0 for not at all. Else ``RAY_SYNAPSE_DEADLINE_S``, else 30.
 
     Returns:
         The run, which is also a context manager: leaving it ends the job.
 
     Raises:
-        SettingsError: An argument or a setting is wrong. Also a ValueError.
+        SettingsError: An argument or a setting is wrong or missing. Also a ValueError.
         NotFoundError: There is no job ``job_id``.
-        StorageError: The embedded backend's folder cannot be written.
+        DeniedError: The server does not take the token.
+        UnreachableError: There is no host of that name, or its certificate is not trusted.
+        BackendError: What answers is no Synapse server.
+        StorageError: The folder for the embedded backend or the outbox cannot be written.
     """
     encoded = encode_name(name)
     environment = settings.load()
@@ -58,7 +84,30 @@ def init(
         raise SettingsError(f"metric is {metric!r}; give the name of a metric, or leave it out.")
     mode = settings.check_mode(mode, "mode")
     upload = max(settings.check_upload(upload, "upload"), environment.upload, key=UPLOADS.index)
-    return _open(_new_spec(encoded, _backend(backend, environment), metric, mode, upload), job_id)
+    _check_job(job_id)
+    deadline = environment.deadline_s
+    if deadline_s is not None:
+        deadline = settings.check_seconds(deadline_s, "deadline_s")
+    destination = connect.choose(
+        environment,
+        backend=backend,
+        offline=offline,
+        job_id=job_id,
+        server={
+            "host": host,
+            "access_token": access_token,
+            "user_token": user_token,
+            "tenant": tenant,
+        },
+    )
+    spec = _new_spec(encoded, destination.spec, metric, mode, upload)
+    run = _open(spec, job_id)
+    run._patience = Patience(deadline)
+    if destination.job is not None:
+        run._know_job(destination.job)
+    if destination.credentials is not None:
+        run._channel.deliver(destination.credentials)
+    return run
 
 
 def init_embedded(name: str, *, metric: str | None, mode: Mode | None) -> TrainRun:
@@ -87,6 +136,23 @@ def get_run() -> TrainRun:
     return run
 
 
+def adopt(run: TrainRun) -> None:
+    """Drive a run from this process: also one that came out of a pickle, as after a restore."""
+    run._adopt()
+    spec = run._spec.backend
+    if not isinstance(spec, SynapseSpec) or run._channel.courier is not None:
+        return
+    if isinstance(run._backend, SynapseBackend):
+        run._backend.introduce(run.name)
+    environment = settings.load()
+    run._patience = Patience(environment.deadline_s)
+    credentials = None
+    if not environment.offline:
+        credentials = connect.credentials_for(spec.host, environment)
+    if credentials is not None:
+        run._channel.deliver(credentials)
+
+
 def bind(run: TrainRun | None) -> None:
     """Make ``run`` the one that ``get_run`` gives in this process, a trial's."""
     global _bound
@@ -113,29 +179,9 @@ def close(run: TrainRun, error: BaseException | None = None) -> None:
         return
     run._owner_pid = None
     try:
-        _end_job(run, error)
+        end_job(run, error)
     except Exception as failure:  # the script's own error or exit code must not be replaced
         console.say(f"job {run.job_id} was not ended properly: {type(failure).__name__}: {failure}")
-
-
-def _end_job(run: TrainRun, error: BaseException | None) -> None:
-    from ray_synapse.results.finish import finish_at_exit  # the one import upwards: only at the end
-
-    ended_by_finish = finish_at_exit(run)
-    if isinstance(error, SystemExit) and not error.code:
-        error = None
-    if error is not None:
-        run.log_message(f"The script ended with {type(error).__name__}: {error}", "error")
-        run._patch_job(status="FAILED")
-    elif not ended_by_finish:
-        run._patch_job(status="SUCCEEDED")
-    if not run._channel.flush(FLUSH_S):
-        left = run.stats()["waiting"]
-        console.say(
-            f"job {run.job_id}: {left:,} records could not be written within {FLUSH_S:g} s and are "
-            f"lost; is {run._spec.backend.describe()} writable and its disk not full?"
-        )
-    run._channel.close_relay()
 
 
 def _new_spec(
@@ -147,16 +193,14 @@ def _new_spec(
 
 
 def _open(spec: RunSpec, job_id: JobId | None) -> TrainRun:
-    if job_id is not None and (isinstance(job_id, bool) or not isinstance(job_id, (int, str))):
-        raise SettingsError(
-            f"job_id is {job_id!r}; give the number or text that is a job's id (`ray-synapse ls` "
-            "lists them), or leave it out for a new job."
-        )
-    backend = spec.backend.open()
-    if job_id is None:
-        number = backend.create_job(spec.name, {"metric": spec.metric, "mode": spec.mode})
+    local = spec.backend.open() if isinstance(spec.backend, LocalSpec) else None
+    if local is not None and job_id is None:
+        number = local.create_job(spec.name, {"metric": spec.metric, "mode": spec.mode})
         return _driven(_remember(TrainRun(replace(spec, job_id=number), owned=True)))
-    job = backend.job(job_id)
+    backend: Backend = local or spec.backend.open()
+    if isinstance(backend, SynapseBackend):
+        backend.introduce(spec.name)
+    job = backend.job(spec.backend.job if isinstance(spec.backend, SynapseSpec) else job_id or 0)
     spec = replace(
         spec,
         job_id=job["id"],
@@ -184,17 +228,13 @@ def _remember(run: TrainRun) -> TrainRun:
     return run
 
 
-def _backend(backend: str | None, environment: settings.Settings) -> BackendSpec:
-    if backend not in (None, "local"):
-        raise SettingsError(
-            f'backend is {backend!r}; allowed are "local" (the embedded one) and None.'
-        )
-    if backend is None and environment.host is not None:
-        raise SettingsError(
-            f"{environment.host_from} names the Synapse host {environment.host}, but this release "
-            'only has the embedded backend. Pass backend="local", or take the setting away.'
-        )
-    return LocalSpec(str(environment.home))
+def _check_job(job_id: object) -> None:
+    if job_id is None or (isinstance(job_id, (int, str)) and not isinstance(job_id, bool)):
+        return
+    raise SettingsError(
+        f"job_id is {job_id!r}; give the number or text that is a job's id (`ray-synapse ls` "
+        "lists those of the embedded backend), or leave it out for a new job there."
+    )
 
 
 def _close_all() -> None:

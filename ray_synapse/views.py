@@ -4,7 +4,6 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from rich.text import Text
 from ray_synapse import settings
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.backend.protocol import Counts, JobId
+from ray_synapse.errors import SettingsError
 from ray_synapse.formats import cell, local_time, percent, printable, size_of
 from ray_synapse.names import display_name
 from ray_synapse.run import TrainRun
@@ -34,10 +34,18 @@ def show(run: TrainRun | JobId) -> None:
 
     Raises:
         NotFoundError: There is no such job.
+        SettingsError: The run is on a server.
     """
     if isinstance(run, TrainRun):
+        backend = run._backend
+        if not isinstance(backend, LocalBackend):
+            raise SettingsError(
+                f"run {display_name(run.name)!r} is job {run.job_id} on "
+                f"{run._spec.backend.describe()}: look at it there. run.stats() and `ray-synapse "
+                "doctor` tell what is not delivered yet."
+            )
         run._channel.flush(1.0)
-        render_job(LocalBackend(Path(run._spec.backend.describe())), run.job_id)
+        render_job(backend, run.job_id)
     else:
         render_job(LocalBackend(settings.home()), run)
 

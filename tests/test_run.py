@@ -93,6 +93,10 @@ def test_every_record_is_counted():
     run.log_message("x")
     run.log_metric("a", "b", 1)
     assert run.stats() == {
+        "models": {},
+        "reasons": {},
+        "last_error": None,
+        "oldest_s": None,
         "logged": 2,
         "delivered": 2,
         "waiting": 0,

@@ -9,9 +9,9 @@ from typing import Any
 
 from ray_synapse.backend.database import BRIEF, DATABASE, JSON_FIELDS, as_id, now, parsed
 from ray_synapse.backend.models import MODELS, Models
-from ray_synapse.backend.protocol import SNAPSHOTS, Batch, Counts, JobId, Record
+from ray_synapse.backend.protocol import SNAPSHOTS, Batch, Counts, JobId, Left, Record
 from ray_synapse.backend.store import insert, update
-from ray_synapse.errors import SettingsError, StorageError
+from ray_synapse.errors import SettingsError
 from ray_synapse.values import Wire, dumps
 
 JOB_FIELDS = ("status", "result", "metric", "mode", "search_space", "host", "pid")
@@ -96,12 +96,7 @@ class LocalBackend(Models):
         """Keep a batch; what is there already is passed over."""
         with self._write() as db:
             kept = self._kept(db, job, batch.process)
-            if batch.after > kept:
-                raise StorageError(
-                    f"record {batch.after} of process {batch.process} is still missing: it must "
-                    "come before the ones after it"
-                )
-            fresh = [record for record in batch.records if record.seq > kept]
+            fresh = batch.beyond(kept)
             for record in fresh:
                 _insert(db, job, batch.process, record)
             last = fresh[-1].seq if fresh else kept
@@ -122,13 +117,14 @@ class LocalBackend(Models):
             rows = db.execute("SELECT * FROM processes WHERE job = ?", (number,)).fetchall()
         found = {}
         for row in rows:
-            logged, delivered = row["logged"], row["delivered"]
-            dropped, replaced = row["dropped"], row["replaced"]
-            waiting = logged - delivered - dropped - replaced
-            found[row["process"]] = Counts(
-                logged, delivered, waiting=waiting, dropped=dropped, replaced=replaced
-            )
+            known = {word: row[word] for word in ("delivered", "dropped", "replaced")}
+            found[row["process"]] = Counts.of(row["logged"], **known)
         return found
+
+    def left(self, job: JobId) -> Left:
+        """Nothing: what is written is delivered."""
+        number = len(self.models(job))
+        return Left({"delivered": number} if number else {}, {}, None, None)
 
     def trials(self, job: JobId) -> dict[str, Any] | None:
         """The newest trials table, or None."""

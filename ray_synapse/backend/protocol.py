@@ -1,8 +1,9 @@
 """What a backend can do, and the values that go into and out of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
+from ray_synapse.errors import StorageError
 from ray_synapse.values import Wire
 
 JobId = int | str
@@ -57,6 +58,19 @@ class Batch(NamedTuple):
     dropped: int
     replaced: int
 
+    def beyond(self, kept: int) -> list[Record]:
+        """The records that a backend lacks which has kept all up to ``kept``.
+
+        Raises:
+            StorageError: It lacks some before these, too.
+        """
+        if self.after > kept:
+            raise StorageError(
+                f"record {self.after} of process {self.process} is still missing: it must come "
+                "before the ones after it"
+            )
+        return [record for record in self.records if record.seq > kept]
+
 
 class Counts(NamedTuple):
     """What became of the records of one process or of a whole run.
@@ -72,9 +86,27 @@ class Counts(NamedTuple):
     dropped: int = 0
     replaced: int = 0
 
+    @classmethod
+    def of(cls, logged: int = 0, **known: int) -> "Counts":
+        """The counts of which all are known but those that wait."""
+        return cls(logged, waiting=logged - sum(known.values()), **known)
+
+    @classmethod
+    def total(cls, counts: Iterable["Counts"]) -> "Counts":
+        """The sum."""
+        return cls(*map(sum, zip(*counts, strict=True))) if (counts := list(counts)) else cls()
+
 
 class BackendSpec(Protocol):
-    """A small value from which any process on any node can open the same backend."""
+    """A small value from which any process on any node can open the same backend.
+
+    Attributes:
+        home: The folder of this machine in which it keeps what it keeps.
+    """
+
+    @property
+    def home(self) -> str:
+        """The folder."""
 
     def open(self) -> "Backend":
         """Open it. Cheap; whether it can be reached shows at the first call."""
@@ -86,18 +118,31 @@ class BackendSpec(Protocol):
         """Where it is, for a message."""
 
 
+class Left(NamedTuple):
+    """What is not delivered, or never will be, beside the counts of the records.
+
+    Attributes:
+        models: How many models there are by state: ``waiting``, ``parked``, ``delivered``.
+        reasons: Why records and models are in doubt or parked, with how often.
+        last_error: What the last request that failed ended with, or None.
+        oldest_s: The age in seconds of the oldest of what still has to go, or None.
+    """
+
+    models: dict[str, int]
+    reasons: dict[str, int]
+    last_error: str | None
+    oldest_s: float | None
+
+
 class Backend(Protocol):
-    """Keeps jobs, what they log, and their models. Every method may be called from any thread.
+    """Keeps jobs and what they log. Every method may be called from any thread.
 
     All methods raise ``StorageError`` when the backend cannot be read or written now, and
     ``NotFoundError`` for a job that does not exist.
     """
 
-    def create_job(self, name: str, fields: dict[str, Wire]) -> JobId:
-        """Make a job, always a new one, and return its id."""
-
     def job(self, job: JobId) -> dict[str, Any]:
-        """The job's fields: ``id``, ``name``, ``status``, ``created``, ``progress_record``, …."""
+        """The job's fields: ``id``, ``name``, ``status``, ``progress_record``, ``metric``, …."""
 
     def patch_job(self, job: JobId, fields: dict[str, Wire]) -> None:
         """Overwrite fields of the job."""
@@ -112,8 +157,18 @@ class Backend(Protocol):
     def counts(self, job: JobId) -> dict[str, Counts]:
         """What each process of the job had logged when it was last heard of."""
 
+    def left(self, job: JobId) -> Left:
+        """What else is to be known of what is left."""
+
     def trials(self, job: JobId) -> dict[str, Any] | None:
         """The newest trials table, or None."""
+
+    def set_best_trial(self, job: JobId, payload: dict[str, Wire]) -> None:
+        """Register the trial that won: ``trial_id`` and its hyperparameters."""
+
+
+class ModelStore(Protocol):
+    """A backend that takes models at once."""
 
     def find_model(self, name: str) -> dict[str, Any] | None:
         """The model of that name, or None."""
@@ -141,6 +196,3 @@ class Backend(Protocol):
         Raises:
             NoSpaceError: There is no room for ``size`` bytes.
         """
-
-    def set_best_trial(self, job: JobId, payload: dict[str, Wire]) -> None:
-        """Register the trial that won: ``trial_id`` and its hyperparameters."""

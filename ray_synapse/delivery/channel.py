@@ -1,32 +1,31 @@
 """The way out of one process: to the run's relay while Ray runs, else straight to the backend."""
 
 import os
-import threading
-import time
 import weakref
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray_synapse import console
-from ray_synapse.backend.protocol import Backend, BackendSpec, Batch, Counts, JobId, Record
+from ray_synapse.backend.protocol import Backend, BackendSpec, Counts, JobId, Record
 from ray_synapse.delivery import relay
+from ray_synapse.delivery.fetch import Model, fetch_by_relay
 from ray_synapse.delivery.link import RelayLink
-from ray_synapse.delivery.pending import MAX_BATCH_RECORDS, Pending
-from ray_synapse.errors import BackendError, NotFoundError, StorageError
+from ray_synapse.delivery.pump import Pump
+from ray_synapse.delivery.synapse import SynapseBackend
+from ray_synapse.errors import BackendError
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from ray_synapse.backend.http import Credentials
+    from ray_synapse.delivery.courier import Courier
 
-RETRY_S = 1.0  # after a write that failed: a full or stalled disk needs a person, not haste
 LARGE_RECORD_WAIT_S = 0.5  # until it has surely left a process that may be killed right after
-POLL_S = 0.05  # while waiting: Ray's shutdown gives no sign
 
 
-class Channel:
+class Channel(Pump):
     """Hands the records of this process to the run's relay, or writes them itself without one.
 
     Records keep their order, and none is forgotten before it is known to be written. Past a limit
@@ -43,23 +42,9 @@ class Channel:
     def __init__(
         self, spec: BackendSpec, job: JobId, address: relay.RelayAddress, *, owns_relay: bool
     ) -> None:
-        self._spec, self._job = spec, job
-        self._link = RelayLink(spec, job, address, owned=owns_relay, forked=False)
-        self._start()
+        super().__init__(spec, job, address, owns_relay=owns_relay)
         this = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _after_fork(this))
-
-    def _start(self) -> None:
-        self._backend: Backend = self._spec.open()
-        self._lock = threading.RLock()
-        self._pending = Pending()
-        self._round = 0  # goes up when records are taken back; answers to older ones are void
-        self._answers: deque[tuple[int, int | BaseException]] = deque()
-        self._answered = threading.Event()
-        self._gathering = False  # between the beginning and the end of `gathered`
-        self._careful = False  # a batch was refused: one record at a time, to find which
-        self._retry_at = 0.0
-        self._retrying = False
 
     def put(
         self,
@@ -101,6 +86,34 @@ class Channel:
         """The backend as this process has opened it."""
         return self._backend
 
+    @property
+    def courier(self) -> "Courier | None":
+        """What delivers the records from here; None where that is not needed, or another's."""
+        return self._courier
+
+    def deliver(self, credentials: "Credentials") -> None:
+        """Have what is logged delivered to its server. Not for a backend that is none."""
+        from ray_synapse.delivery.courier import Courier  # late: a trial needs no HTTP client
+
+        with self._lock:
+            if self._courier is None and isinstance(self._backend, SynapseBackend):
+                self._courier = Courier(self._backend, credentials, self._look_after)
+                self._pump()
+
+    def fetch_model(self, model_id: int | str) -> Model:
+        """A model of the run's server, by this process if it delivers, else by the relay."""
+        if self._courier is not None:
+            return self._courier.fetch_model(model_id)
+        with self._lock:
+            self._refresh_link()
+            found = self._link.relay
+        if found is None:
+            raise BackendError(
+                f"model {model_id!r} cannot be fetched here: this process is not connected to "
+                f"{self._spec.describe()}. Call get_model in the script, and hand its path on."
+            )
+        return fetch_by_relay(partial(relay.ask, found), Path(self._spec.home), model_id)
+
     def open_relay(self, *, own: bool = False) -> None:
         """Make sure of the relay where this process makes it: from now on, if ``own``."""
         with self._lock:
@@ -133,8 +146,11 @@ class Channel:
         if self._wait_for(seq, timeout):
             return True
         with self._lock:
-            if self._link.relay is None:
+            hanging = self._link.relay
+            if hanging is None:
                 return False
+            if self._courier is not None:
+                relay.end(hanging)
             self._lose_relay()
         return self._wait_for(seq, timeout)
 
@@ -145,129 +161,17 @@ class Channel:
 
     def counts(self) -> dict[str, Counts]:
         """What became of the records of each process of the run, as far as it is known here."""
-        try:
-            found = self._backend.counts(self._job)
-        except BackendError:
-            found = {}
         with self._lock:
             self._drain()
-            return {**found, self._pending.process: self._pending.counts()}
-
-    # Below, all under the lock.
-
-    def _pump(self) -> None:
-        """Move what can be moved now."""
-        self._drain()
-        self._refresh_link()
-        if time.monotonic() < self._retry_at:
-            return
-        while batch := self._pending.next_batch(1 if self._careful else MAX_BATCH_RECORDS):
-            if not (self._write(batch) if self._link.relay is None else self._hand_over(batch)):
-                return
-        self._careful = False
-
-    def _hand_over(self, batch: Batch) -> bool:
+            own = {self._pending.process: self._pending.counts()}
+            claim = self._pending.claim()
         try:
-            future = relay.hand_over(self._link.relay, batch)
-        except Exception:  # its cluster is gone, or being shut down by another thread right now
-            self._lose_relay()
-            return True  # goes on by writing here
-        self._pending.sent(batch)
-        future.add_done_callback(partial(self._on_answer, self._round))
-        return not self._careful  # then its answer decides about the next one
-
-    def _write(self, batch: Batch) -> bool:
-        try:
-            if not self._spec.reachable():  # a trial on another node, which has no relay any more
-                raise StorageError(f"{self._spec.describe()} is not on this machine")
-            kept = self._backend.write(self._job, batch)
-        except Exception as error:
-            return self._fail(error)
-        self._pending.sent(batch)
-        self._pending.written(kept)
-        return True
-
-    def _drain(self) -> None:
-        """Take in the answers that have come."""
-        while self._answers:
-            round_, answer = self._answers.popleft()
-            if isinstance(answer, int):
-                self._pending.written(answer)
-            elif round_ == self._round:
-                self._fail(answer)
-
-    def _fail(self, error: BaseException) -> bool:
-        """Take back what is in flight, to be sent again. Returns whether that may be at once."""
-        self._take_back()
-        if isinstance(error, NotFoundError):  # the job was removed while it ran
-            console.say_once(f"{error} What is still logged to it is dropped.")
-            self._pending.drop_all()
-        elif self._link.relay is not None and relay.is_loss(error):
-            self._lose_relay()
-        elif isinstance(error, StorageError):
-            self._pending.refused()
-            console.say_once(f"job {self._job}: cannot write now, trying again: {error}")
-            self._retry_at = time.monotonic() + RETRY_S
-            self._retry_soon(RETRY_S)
-            return False
-        elif self._careful:
-            console.say_once(f"job {self._job}: a record cannot be kept and is dropped: {error}")
-            self._pending.drop_first()
-        else:
-            self._careful = True
-        return True
-
-    def _lose_relay(self) -> None:
-        self._take_back()
-        self._link.lose()
-
-    def _refresh_link(self) -> None:
-        if self._link.refresh():
-            self._take_back()
-
-    def _take_back(self) -> None:
-        self._round += 1
-        self._pending.take_back()
-
-    # Without the lock.
-
-    def _on_answer(self, round_: int, future: "Future[int]") -> None:
-        """Note an answer of the relay. Runs on Ray's own thread, so it takes no lock."""
-        error = future.exception()
-        self._answers.append((round_, error if error is not None else future.result()))
-        self._answered.set()
-        if error is not None or self._careful:
-            self._retry_soon(0.0)
-
-    def _retry_soon(self, delay: float) -> None:
-        if self._retrying:
-            return
-        self._retrying = True
-        timer = threading.Timer(delay, self._retry)
-        timer.daemon = True
-        try:
-            timer.start()
-        except RuntimeError:  # the interpreter is exiting: what follows flushes
-            self._retrying = False
-
-    def _retry(self) -> None:
-        self._retrying = False
-        with self._lock:
-            self._pump()
-
-    def _wait_for(self, seq: int, timeout: float) -> bool:
-        give_up = time.monotonic() + timeout
-        while True:
-            self._answered.clear()
-            with self._lock:
-                self._pump()
-                first = self._pending.first
-            if first is None or first > seq:
-                return True
-            left = give_up - time.monotonic()
-            if left <= 0:
-                return False
-            self._answered.wait(min(left, POLL_S))
+            if not self._spec.reachable():
+                return own
+            self._backend.write(self._job, claim)  # now it knows what this process counts itself
+            return self._backend.counts(self._job)
+        except BackendError:
+            return own
 
 
 def _after_fork(reference: "weakref.ref[Channel]") -> None:
@@ -276,6 +180,7 @@ def _after_fork(reference: "weakref.ref[Channel]") -> None:
     if channel is not None:
         _left_behind.append(channel.__dict__.copy())  # closing them here would harm the parent
         channel._start()
+        channel._courier = None
         link = channel._link
         channel._link = RelayLink(link.spec, link.job, link.address, owned=False, forked=True)
 

@@ -35,7 +35,7 @@ class RelayLink:
         self._forked = forked
         self._session: str | None = None  # the connection to Ray that the relay belongs to
         self._relay: Any = None
-        self._lost = False  # the relay of this session died, or does not answer
+        self._lost: set[str] = set()  # relays of this session that died, or do not answer
         self._find_at = 0.0
 
     @property
@@ -48,8 +48,9 @@ class RelayLink:
         session = None if self._forked else cluster.session()
         changed = session != self._session
         if changed:
-            self._session, self._relay, self._lost, self._find_at = session, None, False, 0.0
-        if session is not None and self._relay is None and not self._lost:
+            self._session, self._relay, self._find_at = session, None, 0.0
+            self._lost.clear()
+        if session is not None and self._relay is None:
             self._look()
         return changed
 
@@ -59,8 +60,10 @@ class RelayLink:
             self.owned, self._find_at = True, 0.0
 
     def lose(self) -> None:
-        """The relay does not answer: do without one in this session."""
-        self._relay, self._lost = None, True
+        """The relay died or does not answer: do without it, until there is another one."""
+        if self._relay is not None:
+            self._lost.add(relay.name_of(self._relay))
+        self._relay, self._find_at = None, time.monotonic() + FIND_RELAY_S
 
     def close(self) -> None:
         """Let the relay end: it does once it has written what it was handed."""
@@ -73,8 +76,11 @@ class RelayLink:
         self._find_at = now + FIND_RELAY_S
         try:
             if self.owned:
-                self._relay = relay.start(self.address, self.spec, self.job)
+                found = relay.start(self.address, self.spec, self.job)
             else:
-                self._relay = relay.find(self.address)
+                found = relay.find(self.address)
         except Exception as error:  # the cluster goes away, or refuses the actor
             console.say_once(f"job {self.job}: writing without a relay ({error})")
+            return
+        if found is not None and relay.name_of(found) not in self._lost:
+            self._relay = found

@@ -71,8 +71,12 @@ class Pending:
             if size > MAX_BATCH_BYTES:
                 break
             records.append(record)
+        return self.claim()._replace(after=self._sent, records=records)
+
+    def claim(self) -> Batch:
+        """A batch without records: only what this process counts itself."""
         logged = self.counts().logged
-        return Batch(self.process, self._sent, records, logged, self._dropped, self._replaced)
+        return Batch(self.process, 0, (), logged, self._dropped, self._replaced)
 
     def sent(self, batch: Batch) -> None:
         """The batch was handed over."""

@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ray_synapse.backend.protocol import Batch
+from ray_synapse.delivery.fetch import Downloads, Fetched
 from ray_synapse.delivery.pending import MAX_BATCH_BYTES
+from ray_synapse.delivery.synapse import SynapseBackend
+from ray_synapse.errors import BackendError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from ray_synapse.artifact import Artifact, ModelFile
     from ray_synapse.backend.protocol import BackendSpec, JobId
+    from ray_synapse.delivery.holder import Holder
 
 NAMESPACE = "ray_synapse"
 
@@ -37,6 +42,8 @@ class Relay:
     def __init__(self, spec: "BackendSpec", job: "JobId") -> None:
         self._backend = spec.open()
         self._job = job
+        self._holder: Holder | None = None
+        self._downloads: Downloads | None = None
         self._parts: dict[str, list[bytes]] = {}  # of one batch a process: they come in order
 
     def accept(self, batch: Batch) -> int:
@@ -57,6 +64,50 @@ class Relay:
             return -1
         del self._parts[process]
         return self.accept(pickle.loads(b"".join(parts)))
+
+    def connect(self, *secrets: Any) -> None:
+        """Send what the run logs to its server from now on.
+
+        Args:
+            *secrets: What ``Credentials.reveal`` gave. They are only ever handed over like this.
+        """
+        from ray_synapse.backend.http import Credentials  # late: a trial needs no HTTP client
+        from ray_synapse.delivery.holder import Holder
+
+        if self._holder is None and isinstance(self._backend, SynapseBackend):
+            self._holder = Holder(self._backend.outbox, self._job, Credentials(*secrets))
+            self._holder.resume()
+            self._downloads = Downloads(self._holder.fetch_model)
+
+    def know_artifact(self, number: int, artifact: "Artifact") -> None:
+        """Take the files of a model that is to be delivered."""
+        if self._holder is not None:
+            self._holder.know_artifact(number, artifact)
+
+    def look_for_model(self, model_id: "int | str") -> Fetched:
+        """Begin to download a model for a trial, or say what became of it."""
+        if self._downloads is None:
+            return Fetched(error=BackendError("the run is not connected to its server."))
+        return self._downloads.look(model_id)
+
+    def model_files(self, model_id: "int | str") -> "list[ModelFile]":
+        """The files of a model that was downloaded."""
+        assert self._downloads is not None
+        return self._downloads.files(model_id)
+
+    def model_piece(self, model_id: "int | str", name: str, offset: int) -> bytes:
+        """Some bytes of one of these files."""
+        assert self._downloads is not None
+        return self._downloads.piece(model_id, name, offset)
+
+    def disconnect(self, timeout: float) -> None:
+        """Send no more, and wait up to ``timeout`` seconds for what is under way."""
+        if self._holder is not None:
+            self._holder.close(timeout)
+
+    def ping(self) -> int:
+        """Answer as ``accept`` does that has written nothing."""
+        return -1
 
 
 def start(address: RelayAddress, spec: "BackendSpec", job: "JobId") -> Any:
@@ -98,6 +149,25 @@ def hand_over(relay: Any, batch: Batch) -> "Future[int]":
     for index, piece in enumerate(pieces):
         answer = relay.accept_piece.remote(batch.process, index, len(pieces), piece)
     return answer.future()  # type: ignore[no-any-return]  # likewise
+
+
+def ask(relay: Any, method: str, *arguments: Any) -> Any:
+    """Call a method of the relay and wait for its answer."""
+    import ray
+
+    return ray.get(getattr(relay, method).remote(*arguments))
+
+
+def name_of(relay: Any) -> str:
+    """What tells one relay from the next one under the same address."""
+    return str(relay._actor_id.hex())  # Ray has no public name for it
+
+
+def end(relay: Any) -> None:
+    """Kill a relay that does not answer: while it lives, nobody else may send."""
+    import ray
+
+    ray.kill(relay)
 
 
 def is_loss(error: BaseException) -> bool:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ray_synapse.artifact import Artifact
 from ray_synapse.metrics import numbers, own_metrics
-from ray_synapse.results.checkpoints import Artifact, resolve, shared_outputs
+from ray_synapse.results.checkpoints import resolve, shared_outputs
 from ray_synapse.results.outcome import (
     Outcome,
     Scope,
@@ -78,8 +79,8 @@ def table_of(sweep: FinishedSweep, columns: Columns) -> dict[str, Wire]:
     return table.snapshot()
 
 
-def summary_of(sweep: FinishedSweep, models: Mapping[int, int]) -> dict[str, Any]:
-    """What ``finish`` returns, given the id of the model of each trial that has one."""
+def summary_of(sweep: FinishedSweep, models: Mapping[int, int | str | None]) -> dict[str, Any]:
+    """What ``finish`` returns, given the id of the model of each trial that has one, or will."""
     pairs = zip(sweep.outcomes, sweep.artifacts, strict=True)
     entries = [entry_of(outcome, artifact) for outcome, artifact in pairs]
     return {

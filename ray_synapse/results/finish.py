@@ -7,16 +7,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ray_synapse import console
+from ray_synapse.artifact import Artifact
+from ray_synapse.backend.local import LocalSpec
 from ray_synapse.errors import BackendError, SettingsError
 from ray_synapse.names import display_name
-from ray_synapse.results.decision import FinishedSweep, decide, entry_of, summary_of, table_of
+from ray_synapse.results.decision import FinishedSweep, decide, summary_of, table_of
 from ray_synapse.results.outcome import Outcome, Scope, resolve_trial_id
-from ray_synapse.results.upload import upload_model
+from ray_synapse.results.uploads import Uploads, uploads_of
 from ray_synapse.run import FLUSH_S, SWEEP_STOP_S, TrainRun
 from ray_synapse.run_spec import Sweep
 from ray_synapse.settings import Mode
 from ray_synapse.table import Columns
-from ray_synapse.values import Wire, flatten, to_wire
+from ray_synapse.values import flatten, to_wire
 
 NAMED_TRIALS = 10  # in one line of the terminal; the logged message names them all
 
@@ -116,52 +118,59 @@ def _conclude(
     cut_off: bool = False,
 ) -> dict[str, Any]:
     sweep = decide(sources, metric, mode, scope, run.upload)
-    models = _upload(run, sweep)
-    if not cut_off:
-        run.set_progress(1, 1, "model_upload")
     _register_best(run, sweep)
     _send_last_table(run, sweep)
-    summary = summary_of(sweep, models)
+    uploads = _upload(run, sweep)
+    if not cut_off:
+        run.set_progress(1, 1, "model_upload")
+    summary = summary_of(sweep, uploads.ids)
     failed = sum(bool(outcome.error) for outcome in sweep.outcomes)
     status = "FAILED" if sweep.outcomes and failed == len(sweep.outcomes) else "SUCCEEDED"
     if cut_off:
         status = "STOPPED"
         _tell(run, "The sweep was interrupted; tune.Tuner.restore(folder, trainable) continues it.")
-    run._patch_job(status=status, result=summary)
+    uploads.keep_result(summary, sweep.best)
+    run._patch_job(status=status)
     run._concluded = True
     _say_the_end(run, sweep)
     return summary
 
 
-def _upload(run: TrainRun, sweep: FinishedSweep) -> dict[int, int]:
-    """Upload what is to be uploaded. Returns the id of the model of each trial that has one."""
-    wanted = sweep.to_upload
+def _upload(run: TrainRun, sweep: FinishedSweep) -> Uploads:
+    """Have uploaded what is to be uploaded."""
     failed = [index for index, outcome in enumerate(sweep.outcomes) if outcome.error]
     _tell_by_reason(run, "failed", [(sweep.outcomes[i], sweep.outcomes[i].error) for i in failed])
-    models: dict[int, int] = {}
-    refused: list[tuple[Outcome, str]] = []
-    space = _search_space(run)
-    line = console.ProgressLine()
-    missing = [
-        (sweep.outcomes[i], sweep.artifacts[i].reason) for i in wanted if not sweep.artifacts[i]
-    ]
-    wanted = [index for index in wanted if sweep.artifacts[index]]
+    wanted = [index for index in sweep.to_upload if sweep.artifacts[index]]
+    uploads, line = uploads_of(run), console.ProgressLine()
+
+    def moved(done: float, total: int) -> None:
+        line.move(display_name(run.name), round(done, 2), total, "models")
+        run.set_progress(done, total, "model_upload")
+
     for done, index in enumerate(wanted):
-        line.move(display_name(run.name), done, len(wanted), "models")
-        outcome, artifact = sweep.outcomes[index], sweep.artifacts[index]
-        try:
-            name = f"{run.name}_{outcome.trial_id}"
-            configuration = {"search_space": space, **entry_of(outcome, artifact)}
-            models[index] = upload_model(run._backend, run.job_id, name, artifact, configuration)
-        except Exception as error:  # any file system's, or the backend's: the others go on
-            refused.append((outcome, str(error) or type(error).__name__))
-        run.set_progress(done + 1, len(wanted), "model_upload")
+        if uploads.add(index, sweep.outcomes[index], sweep.artifacts[index]):
+            moved(done + 1, len(wanted))
     if wanted:
-        line.move(display_name(run.name), len(wanted), len(wanted), "models")
+        uploads.wait(moved)
     line.end()
-    _tell_by_reason(run, "no model", missing)
+    missing = [index for index in sweep.to_upload if not sweep.artifacts[index]]
+    reasons = [(sweep.outcomes[index], sweep.artifacts[index].reason) for index in missing]
+    _tell_by_reason(run, "no model", reasons)
+    for index in wanted:
+        left_out = _links_left_out(sweep.artifacts[index])
+        _tell_by_reason(run, "its model", [(sweep.outcomes[index], left_out)] if left_out else [])
+    refused = [(sweep.outcomes[index], reason) for index, reason in uploads.refused.items()]
     _tell_by_reason(run, "model not uploaded", refused)
-    return models
+    return uploads
+
+
+def _links_left_out(artifact: Artifact) -> str:
+    try:
+        number = len(artifact.listing().left_out) if artifact.filesystem is None else 0
+    except OSError:  # then there is another reason
+        return ""
+    links = "1 link that leads" if number == 1 else f"{number:,} links that lead"
+    return f"{links} out of its folder left out" if number else ""
 
 
 def _register_best(run: TrainRun, sweep: FinishedSweep) -> None:
@@ -195,13 +204,6 @@ def _columns_before(run: TrainRun) -> Columns:
         return Columns()
 
 
-def _search_space(run: TrainRun) -> Wire:
-    try:
-        return to_wire(run._backend.job(run.job_id)["search_space"])
-    except (BackendError, KeyError):
-        return None
-
-
 def _tell_by_reason(run: TrainRun, what: str, trials: Iterable[tuple[Outcome, str]]) -> None:
     """One message for all the trials that share a reason."""
     by_reason: dict[str, list[str]] = defaultdict(list)
@@ -228,12 +230,16 @@ def _tell(run: TrainRun, text: str, short: str = "") -> None:
 
 
 def _say_the_end(run: TrainRun, sweep: FinishedSweep) -> None:
-    where = run._spec.backend.describe()
-    command = "ray-synapse" if shutil.which("ray-synapse") else f"{sys.executable} -m ray_synapse"
-    text = (
-        f"{_trials(len(sweep.outcomes))} kept as job {run.job_id} in {where}; "
-        f"`{command} show {run.job_id}` shows them again"
-    )
+    spec = run._spec.backend
+    text = f"{_trials(len(sweep.outcomes))} logged as job {run.job_id} on {spec.describe()}"
+    if isinstance(spec, LocalSpec):
+        command = "ray-synapse"
+        if not shutil.which(command):
+            command = f"{sys.executable} -m ray_synapse"
+        text = (
+            f"{_trials(len(sweep.outcomes))} kept as job {run.job_id} in {spec.describe()}; "
+            f"`{command} show {run.job_id}` shows them again"
+        )
     if text not in run._told:
         run._told.add(text)
         console.say(text)

@@ -1,7 +1,7 @@
 """``wrap_trainable``: what a user's function returns and reports, in the form that Tune takes."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray import tune
@@ -47,7 +47,8 @@ def wrap_trainable(
         metric: The metric that is optimized; the run's if it is not given. Without either nothing
             is held back, and a number goes under Tune's own ``_metric``.
         dataset: Given to a function that asks for it, through Ray's object store.
-        checkpoint: Likewise.
+        checkpoint: Likewise. If it is what ``run.get_model`` gave, the models of the trials have
+            that model as their parent.
 
     Returns:
         A function for ``tune.Tuner``, with a name that is the same in every process and run.
@@ -64,6 +65,8 @@ def wrap_trainable(
             f"metric is {metric!r} in wrap_trainable and {run.metric!r} in the run. Set it in one "
             "place, or to the same in both."
         )
+    if run is not None and isinstance(checkpoint, Mapping):
+        run._parent_model = checkpoint.get("id")
     asked = asked_for(trainable)
     heavy = {"dataset": dataset, "checkpoint": checkpoint}
     stored = {name: heavy[name] for name in asked if heavy.get(name) is not None}

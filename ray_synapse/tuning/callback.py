@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from ray.tune import Callback
 
-from ray_synapse import console
+from ray_synapse import console, start
 from ray_synapse.backend.protocol import JobId
 from ray_synapse.errors import SettingsError
 from ray_synapse.run import TrainRun
@@ -230,7 +230,7 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
         recorder = self._recorder
         assert recorder is not None
         run.is_tune, run.num_samples = True, recorder.total
-        run._adopt()
+        start.adopt(run)
         if run._concluded or run._sweeps:
             console.say(
                 f"job {run.job_id} has a sweep already: its trials table is replaced by the one of "

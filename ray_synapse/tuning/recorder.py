@@ -167,6 +167,8 @@ class Recorder:
             self.table.set_ended(trial_id, None)
         elif event.kind in ("complete", "error"):
             self.table.set_ended(trial_id, "ERROR" if event.kind == "error" else "TERMINATED")
+            if event.kind == "complete" and self._sink is not None:
+                self._sink.completed(event.trial)
 
     def _send_table(self, last: bool) -> None:
         """Bring the table up to date from Tune's trials, and send it if it changed."""

@@ -39,6 +39,11 @@ class Sink:
             values["trial_id"] = trial_id
             self._call(log_metric, "trial", "training_iteration", iteration, **values)
 
+    def completed(self, trial: Any) -> None:
+        """A trial has completed, so its model will not change any more."""
+        if self.is_ours:
+            self._run._trial_completed(trial)
+
     def gathered(self) -> AbstractContextManager[None]:
         """A block whose results are sent together."""
         return self._run._channel.gathered() if self.is_ours else nullcontext()

@@ -1,0 +1,125 @@
+"""The driver's part in the delivery: that exactly one process sends, and a person hears of it."""
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ray_synapse import console
+from ray_synapse.backend.http import Credentials
+from ray_synapse.delivery.fetch import Model
+from ray_synapse.delivery.holder import Holder
+from ray_synapse.delivery.patience import Patience
+from ray_synapse.delivery.synapse import SynapseBackend
+from ray_synapse.errors import StorageError
+
+if TYPE_CHECKING:
+    from ray_synapse.artifact import Artifact
+
+LOOK_S = 1.0  # between two looks whether the relay lives, and whether there is something to say
+LAST_REQUEST_S = 2.0  # for what is under way when a run closes: it would be in doubt else
+
+
+class Courier:
+    """Has the relay send what a run has logged for a server, or this process without one.
+
+    Args:
+        backend: The run's backend.
+        credentials: The server, and how to be let in.
+        look_after: Called about each second, on a thread: finds out whether the relay lives.
+    """
+
+    def __init__(
+        self, backend: SynapseBackend, credentials: Credentials, look_after: Callable[[], None]
+    ) -> None:
+        self._outbox = backend.outbox
+        self._credentials = credentials
+        self._relay: Any = None
+        self._holder = Holder(backend.outbox, backend.spec.job, credentials)
+        self._holder.resume()
+        self._closed = threading.Event()
+        threading.Thread(
+            target=_watch,
+            args=(weakref.WeakMethod(look_after), self._outbox.take_notes, self._closed),
+            name="ray_synapse-courier",
+            daemon=True,
+        ).start()
+
+    def follow(self, relay: Any) -> None:
+        """Have this relay send from now on; without one, this process."""
+        if relay is self._relay:
+            return
+        self._relay = relay
+        if relay is None:
+            self._holder.resume()
+        else:
+            self._holder.pause()
+            with contextlib.suppress(Exception):  # it is gone again: then it is not followed long
+                relay.connect.remote(*self._credentials.reveal())
+
+    def know_artifact(self, number: int, artifact: "Artifact") -> None:
+        """Hand over the files of a model that is to be delivered."""
+        self._holder.know_artifact(number, artifact)
+        if self._relay is not None:
+            with contextlib.suppress(Exception):  # a file system that no pickle takes: by its URI
+                self._relay.know_artifact.remote(number, artifact)
+
+    def fetch_model(self, model_id: int | str) -> Model:
+        """Download a model from the server and unpack it."""
+        return self._holder.fetch_model(model_id)
+
+    def wait(self, patience: Patience, is_done: Callable[[], bool] | None = None) -> bool:
+        """Wait until all is delivered, or what ``is_done`` says. Returns whether it is.
+
+        A server that refuses the token is not waited for.
+        """
+        is_done = is_done or self._outbox.is_empty
+        is_over = lambda: is_done() or bool(self._outbox.about().get("stopped"))  # noqa: E731
+        with self._hurry():
+            return patience.wait(is_over, self._outbox.progress) and is_done()
+
+    @contextlib.contextmanager
+    def _hurry(self) -> Iterator[None]:
+        """Tell the process that sends that somebody waits."""
+        with contextlib.suppress(StorageError):
+            self._outbox.note_about(is_hurried=True)
+        yield
+        with contextlib.suppress(StorageError):
+            self._outbox.note_about(is_hurried=False)
+
+    def close(self, *, at_once: bool) -> None:
+        """Send no more. What is under way may end, unless ``at_once``."""
+        self._closed.set()
+        timeout = 0.0 if at_once else LAST_REQUEST_S
+        if self._relay is not None and not at_once:
+            with contextlib.suppress(Exception):
+                answer = self._relay.disconnect.remote(timeout).future()
+                answer.result(timeout + 1.0)
+        self._holder.close(timeout)
+        self.tell()
+
+    def tell(self) -> None:
+        """Say what the sending process has noted for a person."""
+        _tell(self._outbox.take_notes)
+
+
+def _watch(
+    look_after: "weakref.WeakMethod[Callable[[], None]]",
+    take_notes: Callable[[], list[str]],
+    closed: threading.Event,
+) -> None:
+    while not closed.wait(LOOK_S):
+        look = look_after()
+        if look is None:
+            return
+        with contextlib.suppress(Exception):  # nothing that it finds may end it
+            look()
+        del look
+        _tell(take_notes)
+
+
+def _tell(take_notes: Callable[[], list[str]]) -> None:
+    with contextlib.suppress(StorageError):
+        for text in take_notes():
+            console.say(text)

@@ -1,0 +1,156 @@
+"""The models that an outbox has to deliver: which files, where they are, how far they came."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from ray_synapse.delivery.outbox.arrivals import put_snapshot
+from ray_synapse.delivery.outbox.base import OutboxStore, seconds
+from ray_synapse.values import Wire, dumps
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model that is to be registered, or is.
+
+    Attributes:
+        id: Its number here.
+        name: The name that is wanted for it.
+        identity: Which files these are.
+        configuration: What is to be known of it.
+        parent: The id of the model that it was trained from, or None.
+        uri: Where its files are, for another process; None if only this one can read them.
+        state: ``waiting``, ``parked`` or ``delivered``.
+        reason: Why it is parked, or what its last try ended with.
+        size: Bytes of the archive, about.
+        sent: How many of these were sent, about.
+        upload: The server's id of the upload that has begun, or None.
+        uploaded: Whether that one has ended.
+        model: The server's id of the model, or None.
+    """
+
+    id: int
+    name: str
+    identity: Any
+    configuration: dict[str, Any]
+    parent: int | str | None
+    uri: str | None
+    state: str
+    reason: str | None
+    size: int
+    sent: int
+    upload: str | None
+    uploaded: bool
+    model: int | str | None
+
+    @property
+    def share(self) -> float:
+        """How much of it is uploaded, from 0 to 1."""
+        return min(self.sent / self.size, 1.0) if self.size else 0.0
+
+
+class ModelRows(OutboxStore):
+    """The part of an outbox that knows models."""
+
+    def request_model(
+        self,
+        name: str,
+        identity: Wire,
+        configuration: Wire,
+        *,
+        parent: int | str | None,
+        uri: str | None,
+        size: int,
+    ) -> int:
+        """Have a model delivered, unless it was asked for before. One that was parked gets a try.
+
+        Returns:
+            Its number here.
+        """
+        row = (name, dumps(identity), dumps(configuration), dumps(parent), uri, size, seconds())
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO models "
+                "(name, identity, configuration, parent, uri, size, time, state) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting') "
+                "ON CONFLICT (name, identity) DO UPDATE SET "
+                "state = CASE WHEN state = 'parked' THEN 'waiting' ELSE state END, "
+                "uri = COALESCE(uri, excluded.uri)",
+                row,
+            )
+            query = "SELECT id FROM models WHERE name = ? AND identity = ?"
+            return int(db.execute(query, row[:2]).fetchone()["id"])
+
+    def models(self) -> list[ModelRow]:
+        """All models, in the order in which they were asked for."""
+        with self._read() as db:
+            return [_model_row(row) for row in db.execute("SELECT * FROM models ORDER BY id")]
+
+    def waiting_models(self) -> list[ModelRow]:
+        """Those that still have to go."""
+        query = "SELECT * FROM models WHERE state = 'waiting' ORDER BY id"
+        with self._read() as db:
+            return [_model_row(row) for row in db.execute(query)]
+
+    def set_model(self, number: int, **columns: Any) -> None:
+        """Note how far a model came: ``upload``, ``uploaded``, ``sent``, ``reason``, ``state``."""
+        assignments = ", ".join(f"{column} = ?" for column in columns)
+        with self._write() as db:
+            db.execute(f"UPDATE models SET {assignments} WHERE id = ?", (*columns.values(), number))
+
+    def model_delivered(self, number: int, model: int | str) -> None:
+        """It is registered: the job's result that still lacks its id is completed."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE models SET state = 'delivered', reason = NULL, model = ? WHERE id = ?",
+                (dumps(model), number),
+            )
+            query = "SELECT places FROM models WHERE id = ?"
+            places = json.loads(db.execute(query, (number,)).fetchone()["places"])
+            if places:
+                _complete_result(db, [(places, model)])
+
+    def put_result(self, summary: Wire, places: dict[int, list[list[str | int]]]) -> None:
+        """Keep the job's result, and where in it the id of each model goes that comes later.
+
+        Args:
+            summary: The result.
+            places: The number of a model to the paths of its id in the result.
+        """
+        with self._write() as db:
+            db.execute("UPDATE models SET places = '[]'")
+            for number, paths in places.items():
+                db.execute("UPDATE models SET places = ? WHERE id = ?", (dumps(paths), number))  # type: ignore[arg-type]  # lists of lists of JSON
+            put_snapshot(db, "result", dumps(summary))
+            query = "SELECT places, model FROM models WHERE model IS NOT NULL AND places != '[]'"
+            known = [
+                (json.loads(row["places"]), json.loads(row["model"])) for row in db.execute(query)
+            ]
+            _complete_result(db, known)
+
+
+def _complete_result(db: sqlite3.Connection, models: list[tuple[Any, int | str]]) -> None:
+    query = "SELECT data FROM snapshots WHERE kind = 'result' ORDER BY id DESC LIMIT 1"
+    row = db.execute(query).fetchone()
+    if row is None:
+        return
+    result = json.loads(row["data"])
+    before = dumps(result)
+    for places, model in models:
+        for *path, last in places:
+            target = result
+            for step in path:
+                target = target[step]
+            target[last] = model
+    if dumps(result) != before:
+        put_snapshot(db, "result", dumps(result))
+
+
+def _model_row(row: sqlite3.Row) -> ModelRow:
+    parsed = {key: json.loads(row[key]) for key in ("identity", "configuration", "parent")}
+    model = None if row["model"] is None else json.loads(row["model"])
+    plain = {
+        key: row[key] for key in ("id", "name", "uri", "state", "reason", "size", "sent", "upload")
+    }
+    return ModelRow(**plain, **parsed, uploaded=bool(row["uploaded"]), model=model)

@@ -1,0 +1,76 @@
+"""The durable queue of a run: filled by any process of the machine, emptied by one."""
+
+from typing import Any
+
+from ray_synapse.backend.protocol import Counts, Left
+from ray_synapse.delivery.outbox.arrivals import Arrivals
+from ray_synapse.delivery.outbox.base import WAITING, seconds
+from ray_synapse.delivery.outbox.departures import Departures
+from ray_synapse.delivery.outbox.models import ModelRows
+
+KEPT_ASIDE = ("in_doubt", "parked")
+
+
+class Outbox(Arrivals, Departures, ModelRows):
+    """A run's outbox. Every method may be called from any thread, and raises ``StorageError``."""
+
+    def counts(self) -> dict[str, Counts]:
+        """What became of the records of each process that came here."""
+        with self._read() as db:
+            processes = db.execute("SELECT * FROM processes").fetchall()
+            gone = db.execute("SELECT * FROM gone").fetchall()
+            aside = db.execute(
+                "SELECT process, state AS word, COUNT(*) AS number FROM (SELECT process, state "
+                "FROM entries UNION ALL SELECT process, state FROM snapshots) "
+                "WHERE state IN (?, ?) GROUP BY process, state",
+                KEPT_ASIDE,
+            ).fetchall()
+        words: dict[str, dict[str, int]] = {}
+        for row in processes:
+            words[row["process"]] = {key: row[key] for key in ("logged", "dropped", "replaced")}
+        for row in (*gone, *aside):
+            of_process = words.setdefault(row["process"], {})
+            of_process[row["word"]] = of_process.get(row["word"], 0) + row["number"]
+        return {process: Counts.of(**numbers) for process, numbers in words.items()}
+
+    def progress(self) -> tuple[int, ...]:
+        """Numbers that change whenever something was delivered, or bytes of a model moved."""
+        with self._read() as db:
+            records = db.execute("SELECT COALESCE(SUM(number), 0) FROM gone").fetchone()[0]
+            models = db.execute(
+                "SELECT COALESCE(SUM(sent), 0), COALESCE(SUM(uploaded), 0), "
+                "SUM(state != 'waiting') FROM models"
+            ).fetchone()
+        return (records, *(number or 0 for number in models))
+
+    def left(self) -> Left:
+        """What is not delivered, or never will be, beside the counts of the records."""
+        about = self.about()
+        with self._read() as db:
+            models = db.execute("SELECT state, COUNT(*) FROM models GROUP BY state").fetchall()
+            reasons = db.execute(
+                "SELECT reason, COUNT(*) FROM (SELECT reason, state FROM entries UNION ALL "
+                "SELECT reason, state FROM snapshots UNION ALL SELECT reason, state FROM models) "
+                "WHERE reason IS NOT NULL GROUP BY reason"
+            ).fetchall()
+            oldest = db.execute(
+                "SELECT MIN(time) FROM (SELECT time, state FROM entries UNION ALL "
+                "SELECT time, state FROM snapshots UNION ALL SELECT time, state FROM models) "
+                "WHERE state IN (?, ?)",
+                WAITING,
+            ).fetchone()[0]
+        return Left(
+            {row[0]: row[1] for row in models},
+            {row[0]: row[1] for row in reasons},
+            about.get("last_error"),
+            None if oldest is None else max(seconds() - oldest, 0.0),
+        )
+
+    def job_fields(self) -> dict[str, Any]:
+        """What is known of the job, its newest fields that were logged here included."""
+        known = dict(self.about().get("job") or {})
+        for field in ("status", "result", "progress_record"):
+            newest = self.newest(field)
+            if newest is not None:
+                known[field] = newest
+        return known

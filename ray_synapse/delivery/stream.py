@@ -1,0 +1,137 @@
+"""One upload of one archive: in one pass over its files, with one chunk in memory."""
+
+import hashlib
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from ray_synapse.archive import Archive
+from ray_synapse.backend.http import HttpApi
+from ray_synapse.delivery.outbox.models import ModelRow
+from ray_synapse.delivery.outbox.outbox import Outbox
+from ray_synapse.delivery.retry import Verdict, verdict
+from ray_synapse.errors import BackendError, NotFoundError
+
+CHUNK_BYTES = 50 << 20  # as the published client: the server is known to take it
+SETTLE_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # a server was seen to finish 17 s after its client gave up
+NOTE_EVERY_S = 0.5  # how far an upload came
+
+
+class UploadStream:
+    """Sends the archive of a model, from where an earlier try ended.
+
+    Args:
+        outbox: Where it is noted how far it came.
+        api: The server.
+        pause: Waits so many seconds; returns True when it is time to end.
+        model: What is sent.
+        archive: Its files.
+        name: What the file is called.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        api: HttpApi,
+        pause: Callable[[float], bool],
+        model: ModelRow,
+        archive: Archive,
+        name: str,
+    ) -> None:
+        self._outbox, self._api, self._pause = outbox, api, pause
+        self._model, self._name = model, name
+        self._archive = archive
+        self._upload = model.upload
+        self._nonce = uuid.uuid4().hex  # of the first chunk, which makes the upload
+        self._offset = 0  # what the server has
+        self._is_sure = True  # of that
+        self._sent = 0
+        self._noted_at = 0.0
+
+    def send(self) -> str:
+        """Send what the server lacks, and end the upload. Gives its id."""
+        if self._upload is not None and self._ask().get("completed_at"):
+            return self._done()
+        digest, chunk, start = hashlib.md5(usedforsecurity=False), bytearray(), 0
+        for piece in self._archive.pieces():
+            digest.update(piece)
+            chunk += piece
+            if len(chunk) >= CHUNK_BYTES:
+                self._send_from(chunk, start, CHUNK_BYTES)
+                start += CHUNK_BYTES
+                del chunk[:CHUNK_BYTES]
+        self._send_from(chunk, start, len(chunk))
+        self._finish(digest.hexdigest())
+        return self._done()
+
+    def _send_from(self, chunk: bytearray, start: int, length: int) -> None:
+        """Send what the server lacks of a chunk; after a failure it is asked what that is."""
+        waits = iter(SETTLE_S)
+        while not self._is_sure or self._offset < start + length:
+            try:
+                if not self._is_sure:
+                    self._ask()
+                if self._offset < start:
+                    raise NotFoundError(f"upload {self._upload} has lost what was sent before")
+                if self._offset < start + length:
+                    self._put(chunk, start, length)
+            except BackendError as error:
+                self._is_sure = self._upload is None
+                wait = next(waits, None)
+                can_go_on = verdict(error, repeatable=True) is Verdict.AGAIN
+                if wait is None or not can_go_on or self._pause(wait):
+                    raise
+
+    def _ask(self) -> dict[str, Any]:
+        """What the server has."""
+        state = self._api.get_upload(self._upload or "")
+        self._offset = self._sent = int(state["offset"])
+        self._is_sure = True
+        return state
+
+    def _put(self, chunk: bytearray, start: int, length: int) -> None:
+        first, last = self._offset, start + length - 1
+        part = memoryview(chunk)[first - start : length]
+        try:
+            answer = self._api.put_chunk(
+                self._upload,
+                self._name,
+                f"bytes {first}-{last}/{self._archive.size}",
+                part,
+                key=f"chunk-{self._nonce}-{first}-{last}",
+                on_sent=self._note_sent,
+            )
+        finally:
+            part.release()  # a bytearray in use cannot be cut
+        self._offset = last + 1
+        if self._upload is None:
+            self._upload = str(answer["id"])
+            self._outbox.set_model(self._model.id, upload=self._upload)
+
+    def _finish(self, md5: str) -> None:
+        assert self._upload is not None
+        try:
+            self._api.finish_upload(self._upload, {"md5": md5}, key=f"end-{self._upload}")
+        except BackendError as error:
+            if not error.was_sent or verdict(error, repeatable=True) is not Verdict.AGAIN:
+                raise
+            for wait in SETTLE_S:
+                if self._pause(wait):
+                    raise
+                if self._api.get_upload(self._upload).get("completed_at"):
+                    return
+            raise
+
+    def _done(self) -> str:
+        assert self._upload is not None
+        size = self._archive.size
+        self._outbox.set_model(self._model.id, uploaded=1, sent=size, size=size)
+        return self._upload
+
+    def _note_sent(self, number: int) -> None:
+        """Now and then note how far it came: who waits for the end sees that bytes move."""
+        self._sent += number
+        if time.monotonic() - self._noted_at >= NOTE_EVERY_S:
+            self._noted_at = time.monotonic()
+            self._outbox.set_model(self._model.id, sent=self._sent)

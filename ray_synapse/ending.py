@@ -1,0 +1,47 @@
+"""The end of a run in the process that drives it."""
+
+from ray_synapse import console
+from ray_synapse.delivery.report import undelivered
+from ray_synapse.delivery.synapse import SynapseSpec
+from ray_synapse.run import FLUSH_S, TrainRun
+
+
+def end_job(run: TrainRun, error: BaseException | None) -> None:
+    """Finish what the script did not, tell the backend how it ended, deliver what can be.
+
+    Args:
+        run: The run, which this process drives.
+        error: What made the script end, if something did.
+    """
+    from ray_synapse.results.finish import finish_at_exit  # the one import upwards: only at the end
+
+    ended_by_finish = finish_at_exit(run)
+    if isinstance(error, SystemExit) and not error.code:
+        error = None
+    if error is not None:
+        run.log_message(f"The script ended with {type(error).__name__}: {error}", "error")
+        run._patch_job(status="FAILED")
+    elif not ended_by_finish:
+        run._patch_job(status="SUCCEEDED")
+    if not run._channel.flush(FLUSH_S):
+        left = run.stats()["waiting"]
+        console.say(
+            f"job {run.job_id}: {left:,} records could not be written within {FLUSH_S:g} s and are "
+            f"lost; is {run._spec.backend.home} writable and its disk not full?"
+        )
+    _deliver(run)
+    run._channel.close_relay()
+
+
+def _deliver(run: TrainRun) -> None:
+    """Wait for the server, as long as the run's patience lasts; say what it has not got."""
+    courier = run._channel.courier
+    if courier is not None:
+        is_delivered = courier.wait(run._patience)
+        courier.close(at_once=not is_delivered and run._patience.left <= 0)
+    if isinstance(run._spec.backend, SynapseSpec):
+        text = undelivered(
+            run.job_id, run._channel.counts().values(), run._backend.left(run.job_id)
+        )
+        if text:
+            console.say(text)

@@ -1,0 +1,178 @@
+"""What earlier runs have not delivered: ``ray-synapse doctor`` shows it, ``sync`` sends it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray_synapse import console, settings
+from ray_synapse.backend.protocol import Counts, JobId, Left
+from ray_synapse.connect import credentials_for, greet
+from ray_synapse.delivery.holder import Holder
+from ray_synapse.delivery.outbox.base import FOLDER
+from ray_synapse.delivery.outbox.outbox import Outbox
+from ray_synapse.delivery.patience import Patience
+from ray_synapse.delivery.report import shortened, undelivered
+from ray_synapse.errors import BackendError, NotFoundError, SettingsError
+from ray_synapse.formats import age, printable
+from ray_synapse.names import display_name
+
+START_S = 5.0  # to get hold of an outbox that was free a moment ago
+LAST_REQUEST_S = 5.0  # for what is under way when a person interrupts
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """An outbox of this machine.
+
+    Attributes:
+        outbox: It.
+        job: The job's id on its server.
+        name: The run's name.
+        host: The server; None if that was not known.
+    """
+
+    outbox: Outbox
+    job: JobId
+    name: str
+    host: str | None
+
+    @property
+    def where(self) -> str:
+        """Its server, for a person."""
+        return self.host or "a server that is not known yet"
+
+    def counts(self) -> Counts:
+        """What became of its records."""
+        return Counts.total(self.outbox.counts().values())
+
+    def is_held(self) -> bool:
+        """Whether a process sends it now."""
+        with self.outbox.holding() as is_mine:
+            return not is_mine
+
+
+def leftovers(home: Path) -> Iterator[Leftover]:
+    """All outboxes of this machine, delivered ones too."""
+    for path in sorted((home / FOLDER).glob("*.db"), key=lambda path: path.stat().st_mtime):
+        about = Outbox(path, 0).about()
+        job = about.get("job") or {}
+        if "id" in job:
+            outbox = Outbox(path, job["id"])
+            yield Leftover(outbox, job["id"], str(job.get("name") or ""), about.get("host"))
+
+
+def doctor(home: Path) -> int:
+    """Print what is left of every run, with the reasons. Returns the exit code."""
+    found = list(leftovers(home))
+    shown = [each for each in found if _is_left(each.counts(), each.outbox.left())]
+    for each in shown:
+        _show(each)
+    if not shown:
+        runs = "1 run" if len(found) == 1 else f"{len(found)} runs"
+        print(f"nothing is left to deliver ({runs} for a server in {home / FOLDER})")
+    return 0
+
+
+def sync(home: Path, job: str | None) -> int:
+    """Send what is left of one run, or of all. Returns the exit code: 1 if something still is.
+
+    Raises:
+        NotFoundError: There is no run for such a job.
+    """
+    found = [each for each in leftovers(home) if job in (None, str(each.job))]
+    if job is not None and not found:
+        raise NotFoundError(
+            f"nothing was ever logged for job {job!r} of a server in {home / FOLDER}; "
+            "`ray-synapse doctor` shows what is left."
+        )
+    waiting = [each for each in found if not each.outbox.is_empty()]
+    if not waiting:
+        print("nothing is left to deliver")
+    results = [_sync(each) for each in waiting]
+    return 0 if all(results) else 1
+
+
+def _sync(leftover: Leftover) -> bool:
+    """Send what is left of a run. Returns whether nothing waits any more."""
+    job, outbox = leftover.job, leftover.outbox
+    if leftover.is_held():
+        print(f"job {job}: its run sends it right now")
+        return True
+    before = leftover.counts().delivered, outbox.left().models.get("delivered", 0)
+    try:
+        done = _send(leftover)
+    except (BackendError, SettingsError) as error:
+        console.say(f"job {job}: {error}")
+        return False
+    records = leftover.counts().delivered - before[0]
+    models = outbox.left().models.get("delivered", 0) - before[1]
+    print(f"job {job}: {records:,} records and {models:,} models delivered to {leftover.where}")
+    for text in outbox.take_notes():
+        console.say(text)
+    rest = undelivered(job, [leftover.counts()], outbox.left())
+    if rest:
+        console.say(rest)
+    return done
+
+
+def _send(leftover: Leftover) -> bool:
+    environment = settings.load()
+    credentials = credentials_for(leftover.host, environment)
+    if credentials is None:
+        raise SettingsError(
+            f"it belongs to {leftover.where}, but configured is "
+            f"{environment.server.get('host') or 'no server'}. Set SYNAPSE_HOST"
+            f"{'' if leftover.host is None else '=' + leftover.host} and its token."
+        )
+    sources = {**environment.sources, "host": environment.sources["host"]}
+    if greet(credentials, leftover.job, sources, "Nothing was sent; try again later.") is None:
+        return False
+    outbox, holder = leftover.outbox, Holder(leftover.outbox, leftover.job, credentials)
+    line, total = console.ProgressLine(), leftover.counts().waiting
+    holder.resume()
+
+    def is_done() -> bool:
+        left = leftover.counts().waiting
+        line.move(display_name(leftover.name), max(total - left, 0), total, "records")
+        return outbox.is_empty() or bool(outbox.about().get("stopped"))
+
+    try:
+        Patience(environment.deadline_s or settings.DEADLINE_S).wait(is_done, outbox.progress)
+    finally:
+        line.end()
+        holder.close(LAST_REQUEST_S)
+    return outbox.is_empty()
+
+
+def _is_left(counts: Counts, left: Left) -> bool:
+    in_models = left.models.get("waiting", 0) + left.models.get("parked", 0)
+    return bool(counts.waiting or counts.in_doubt or counts.parked or counts.dropped or in_models)
+
+
+def _show(leftover: Leftover) -> None:
+    counts, left = leftover.counts(), leftover.outbox.left()
+    name = printable(display_name(leftover.name))
+    print(f"job {leftover.job}  {name}  {leftover.where}")
+    print(f"  records: {_words(counts._asdict(), 'logged', 'delivered')}")
+    if left.models:
+        print(f"  models: {_words(left.models)}")
+    if left.oldest_s is not None:
+        print(f"  the oldest has waited for {age(left.oldest_s)}")
+    if left.last_error:
+        print(f"  last error: {shortened(left.last_error)}")
+    for reason, number in sorted(left.reasons.items(), key=lambda item: -item[1]):
+        print(f"  {number:,} x {shortened(reason)}")
+    if not leftover.outbox.is_empty():
+        held = "its run sends it right now" if leftover.is_held() else _advice(leftover)
+        print(f"  {held}")
+
+
+def _advice(leftover: Leftover) -> str:
+    return f"`ray-synapse sync {leftover.job}` sends what waits"
+
+
+def _words(numbers: dict[str, Any], *always: str) -> str:
+    return ", ".join(
+        f"{number:,} {word}" for word, number in numbers.items() if number or word in always
+    )

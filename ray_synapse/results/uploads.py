@@ -1,0 +1,194 @@
+"""How the models of a sweep get to the run's backend: at once, or by way of its outbox."""
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ray_synapse import console
+from ray_synapse.artifact import Artifact, identity
+from ray_synapse.backend.local import LocalBackend
+from ray_synapse.delivery.outbox.models import ModelRow
+from ray_synapse.delivery.synapse import SynapseBackend
+from ray_synapse.errors import BackendError
+from ray_synapse.results.checkpoints import resolve
+from ray_synapse.results.decision import entry_of
+from ray_synapse.results.outcome import Outcome, outcome_of
+from ray_synapse.results.upload import upload_model
+from ray_synapse.run_core import RunCore
+from ray_synapse.values import Wire, to_wire
+
+ModelId = int | str
+Moved = Callable[
+    [float, int], None
+]  # how many models have arrived (in parts, too), and of how many
+
+
+class Uploads(Protocol):
+    """Takes the models of a sweep.
+
+    Attributes:
+        ids: The index of a trial to its model's id; None for a model that is still on its way.
+        refused: The index of a trial to the reason why its model is not uploaded.
+    """
+
+    ids: dict[int, ModelId | None]
+    refused: dict[int, str]
+
+    def add(self, index: int, outcome: Outcome, artifact: Artifact) -> bool:
+        """Take the model of a trial. Returns whether it is there already."""
+
+    def wait(self, moved: Moved) -> None:
+        """Wait for what is still on its way, and say how it moves."""
+
+    def keep_result(self, summary: dict[str, Any], best: int | None) -> None:
+        """Make the summary the result of the job; ``best`` is the index of the trial that won."""
+
+
+def uploads_of(run: RunCore) -> Uploads:
+    """The way that the models of this run go."""
+    return _Queued(run) if isinstance(run._backend, SynapseBackend) else _AtOnce(run)
+
+
+class _AtOnce:
+    """To the embedded backend."""
+
+    def __init__(self, run: RunCore) -> None:
+        self._run, self._space = run, _search_space(run)
+        self.ids: dict[int, ModelId | None] = {}
+        self.refused: dict[int, str] = {}
+
+    def add(self, index: int, outcome: Outcome, artifact: Artifact) -> bool:
+        run, backend = self._run, self._run._backend
+        assert isinstance(backend, LocalBackend)
+        configuration = {"search_space": self._space, **entry_of(outcome, artifact)}
+        try:
+            self.ids[index] = upload_model(
+                backend, run.job_id, _name(run, outcome), artifact, configuration
+            )
+        except Exception as error:  # any file system's, or the backend's: the others go on
+            self.refused[index] = str(error) or type(error).__name__
+        return True
+
+    def wait(self, moved: Moved) -> None:
+        """There is nothing to wait for."""
+
+    def keep_result(self, summary: dict[str, Any], best: int | None) -> None:
+        self._run._patch_job(result=summary)
+
+
+class _Queued:
+    """To a server, by way of the outbox: the process that holds it uploads."""
+
+    def __init__(self, run: RunCore) -> None:
+        self._run, self._space = run, _search_space(run)
+        assert isinstance(run._backend, SynapseBackend)
+        self._outbox = run._backend.outbox
+        self._numbers: dict[int, int] = {}  # the index of a trial to its model's in the outbox
+        self.ids: dict[int, ModelId | None] = {}
+        self.refused: dict[int, str] = {}
+
+    def add(self, index: int, outcome: Outcome, artifact: Artifact) -> bool:
+        try:
+            self._numbers[index] = request_model(self._run, self._space, outcome, artifact)
+        except (BackendError, OSError) as error:
+            self.refused[index] = str(error) or type(error).__name__
+        return False
+
+    def wait(self, moved: Moved) -> None:
+        courier = self._run._channel.courier
+        if courier is not None and self._numbers:
+            courier.wait(self._run._patience, lambda: self._look(moved))
+        rows = self._rows()
+        for index, number in self._numbers.items():
+            row = rows[number]
+            if row.state == "parked":
+                self.refused[index] = row.reason or "the server refuses it"
+            else:
+                self.ids[index] = row.model
+
+    def keep_result(self, summary: dict[str, Any], best: int | None) -> None:
+        places: dict[int, list[list[str | int]]] = {}
+        for place, index in enumerate(sorted(self.ids)):
+            if index in self._numbers:
+                places[self._numbers[index]] = [["trial_models", place, "model_id"]]
+        if best in self._numbers and best in self.ids:
+            places[self._numbers[best]].append(["model_id"])
+        try:
+            self._outbox.put_result(summary, places)
+        except BackendError as error:
+            console.say_once(f"job {self._run.job_id}: its result could not be kept: {error}")
+
+    def _look(self, moved: Moved) -> bool:
+        rows = self._rows()
+        mine = [rows[number] for number in self._numbers.values()]
+        arrived = sum(1.0 if row.state != "waiting" else row.share for row in mine)
+        moved(arrived, len(mine))
+        return all(row.state != "waiting" for row in mine)
+
+    def _rows(self) -> dict[int, ModelRow]:
+        return {row.id: row for row in self._outbox.models()}
+
+
+class EarlyUploads:
+    """Has each trial's model uploaded when the trial has completed, while the sweep goes on.
+
+    Only a copy that Tune keeps: a folder of the user's own may be another trial's by now, which
+    shows at the end. What goes wrong here is left for the end, too.
+
+    Args:
+        run: The run; its models go to a server.
+    """
+
+    def __init__(self, run: RunCore) -> None:
+        self._run = run
+        self._trials: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="ray_synapse-early", daemon=True).start()
+
+    def add(self, trial: Any) -> None:
+        """Take a trial that has completed. Waits for nothing."""
+        self._trials.put(trial)
+
+    def _work(self) -> None:
+        while True:
+            outcome = outcome_of(self._trials.get())
+            try:
+                artifact = resolve(outcome)
+                if artifact and artifact.source == "checkpoint" and not outcome.error:
+                    request_model(self._run, _search_space(self._run), outcome, artifact)
+            except Exception as error:  # a file system's
+                console.say_once(f"job {self._run.job_id}: a model is left for the end: {error}")
+
+
+def request_model(run: RunCore, space: Wire, outcome: Outcome, artifact: Artifact) -> int:
+    """Put a trial's model into the outbox. Returns its number there.
+
+    Raises:
+        OSError: Its files cannot be listed.
+        StorageError: The outbox cannot be written.
+    """
+    assert isinstance(run._backend, SynapseBackend)
+    files = artifact.files()
+    configuration = {"search_space": space, **entry_of(outcome, artifact)}
+    number = run._backend.outbox.request_model(
+        _name(run, outcome),
+        identity(artifact, files),
+        configuration,
+        parent=run._parent_model,
+        uri=artifact.uri(),
+        size=sum(file.size for file in files),
+    )
+    if run._channel.courier is not None:
+        run._channel.courier.know_artifact(number, artifact)
+    return number
+
+
+def _name(run: RunCore, outcome: Outcome) -> str:
+    return f"{run.name}_{outcome.trial_id}"
+
+
+def _search_space(run: RunCore) -> Wire:
+    try:
+        return to_wire(run._backend.job(run.job_id)["search_space"])
+    except (BackendError, KeyError):
+        return None
