@@ -20,8 +20,9 @@ PYTHON = [code for language, code in BLOCKS if language == "python"]
 BASH = [code for language, code in BLOCKS if language == "bash"]
 SCRIPT = next(code for code in PYTHON if code.startswith("# my_script.py"))
 CLIENT = next(code for code in PYTHON if code.startswith("# my_client.py"))
-GUIDE = [code for code in PYTHON if code not in (SCRIPT, CLIENT)]
-QUICKSTART, TESTS, NO_CHANGE, LOOK, SERVE, CALL, DATASET = BASH
+TRAINING = next(code for code in PYTHON if code.startswith("# my_training.py"))
+GUIDE = [code for code in PYTHON if code not in (SCRIPT, CLIENT, TRAINING)]
+QUICKSTART, TESTS, NO_CHANGE, LOOK, SERVE, CALL, DATASET, TRACK = BASH
 
 pytestmark = pytest.mark.ray
 
@@ -93,6 +94,7 @@ def test_a_script_needs_no_change(user):
 
 def test_the_server_takes_what_the_guide_sends(user):
     (user.home / "my_client.py").write_text(CLIENT)
+    (user.home / "my_training.py").write_text(TRAINING)
     added = user(["bash", "-ec", DATASET]).stdout
     assert added.startswith("dataset 1: 1 train, 0 validation, 0 test")
     server = subprocess.Popen(
@@ -102,15 +104,18 @@ def test_the_server_takes_what_the_guide_sends(user):
         address = re.search(r"http://\S+", server.stdout.readline()).group()
         call = re.sub(r"http://\S+", address, CALL)
         called = user(["bash", "-ec", call]).stdout
+        tracked = user(["bash", "-ec", re.sub(r"http://\S+", address, TRACK)]).stdout
     finally:
         server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
     assert called == "{'count': 2}\n{'count': 2}\nTrue\n"
+    assert re.match(r"[45] 0\nnothing is left to deliver \(1 run", tracked)  # one may be replaced
+    assert tracked.endswith("\nnothing is left to deliver\n")
     shown = json.loads(user(["ray-synapse", "show", "1", "--json"]).stdout)
     assert (shown["name"], shown["status"], len(shown["metrics"])) == (
         "from elsewhere",
         "SUCCEEDED",
-        2,
+        5,
     )
 
 
