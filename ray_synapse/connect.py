@@ -22,7 +22,8 @@ from ray_synapse.errors import (
 )
 
 TRIED_S = 10.0  # a server that is down: long enough for a hiccup, short for a person who waits
-ANSWER_S = 4.0  # for each of these tries: so that a server that hangs is tried more than once
+ANSWER_S = 3.0  # for each of these tries: so that a server that hangs is tried more than once
+MAX_WAIT_S = 2.0  # between two of them
 PUBLIC_HOST = "https://api.synapse.sh"
 WAY_OUT = (
     'backend="local" or RAY_SYNAPSE_BACKEND=local takes the embedded backend, offline=True or '
@@ -161,8 +162,8 @@ def greet(
                 return api.get_job(job)
             except BackendError as error:
                 _raise_if_hopeless(error, credentials.host, job, sources)
-                wait = wait_before(attempt, error)
-                if time.monotonic() + wait + ANSWER_S / 2 < give_up:
+                wait = min(wait_before(attempt, error), MAX_WAIT_S)
+                if time.monotonic() + wait < give_up:
                     time.sleep(wait)
                     continue
                 _raise_if_still(error, credentials.host, sources)
@@ -192,7 +193,7 @@ def _raise_if_hopeless(
             f"{host} does not take the token ({sources.get(token, 'none was given')}): {error} "
             f"Give a valid one. {WAY_OUT}",
         )
-    if isinstance(error, NotFoundError):
+    if isinstance(error, NotFoundError) and error.is_json:
         raise _again(
             error,
             f"there is no job {job!r} on {host} ({where}): {error} Give the id of a job of this "

@@ -72,11 +72,13 @@ class BackendError(SynapseError):
         was_sent: False when it is certain that the request did not reach the server, so that it
             can be repeated.
         retry_after: For how many seconds the server asked to wait; None if it did not.
+        is_json: False for an answer that is no JSON, and so may not be Synapse's at all.
     """
 
     status: int | None = None
     was_sent: bool = True
     retry_after: float | None = None
+    is_json: bool = True
 
 
 class NotFoundError(BackendError, LookupError):

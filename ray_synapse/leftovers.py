@@ -107,7 +107,8 @@ def _sync(leftover: Leftover) -> bool:
         return False
     records = leftover.counts().delivered - before[0]
     models = outbox.left().models.get("delivered", 0) - before[1]
-    print(f"job {job}: {records:,} records and {models:,} models delivered to {leftover.where}")
+    if records or models:
+        print(f"job {job}: {records:,} records and {models:,} models delivered to {leftover.where}")
     for text in outbox.take_notes():
         console.say(text)
     rest = undelivered(job, [leftover.counts()], outbox.left())

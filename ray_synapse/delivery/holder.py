@@ -73,6 +73,7 @@ class Holder:
         give_up = time.monotonic() + timeout
         while self._is_holding.is_set() and time.monotonic() < give_up:
             time.sleep(0.02)
+        self._api.close()
 
     @property
     def is_holding(self) -> bool:
@@ -109,6 +110,7 @@ class Holder:
             while self._taken:  # the lock is for the uploads, too
                 time.sleep(0.02)
             self._safely(self._outbox.shrink)
+            self._api.close()  # another process goes on
             self._is_holding.clear()
 
     def _upload(self) -> None:

@@ -3,14 +3,20 @@
 import random
 from enum import Enum
 
-from ray_synapse.errors import BackendError, DeniedError, RefusedError, TooLargeError
+from ray_synapse.errors import (
+    BackendError,
+    DeniedError,
+    NoAnswerError,
+    RefusedError,
+    TooLargeError,
+    UnreachableError,
+)
 
 FIRST_WAIT_S = 0.5
 MAX_WAIT_S = 30.0  # a server that is back is noticed within half a minute
 MAX_RETRY_AFTER_S = 120.0  # a proxy that says "in an hour" is asked again all the same
 HURRIED_WAIT_S = 2.0  # while a script waits for its end: it would give up before a longer one
 NOT_PROCESSED = (429, 502, 503, 504)  # the request was not processed (backend-contract, "Errors")
-WHOLE_SERVER = (*NOT_PROCESSED, None)  # such a failure says nothing about this one request
 
 
 class Verdict(Enum):
@@ -48,7 +54,8 @@ def verdict(error: BackendError, *, repeatable: bool) -> Verdict:
 
 def concerns_all(error: BackendError) -> bool:
     """Whether any other request would fare the same, so that all should wait."""
-    return error.status in WHOLE_SERVER
+    is_silent = isinstance(error, (UnreachableError, NoAnswerError)) and error.status is None
+    return is_silent or error.status in NOT_PROCESSED
 
 
 def wait_before(attempt: int, error: BackendError, chance: float | None = None) -> float:
@@ -60,7 +67,7 @@ def wait_before(attempt: int, error: BackendError, chance: float | None = None) 
         chance: From 0 to 1; random by default.
     """
     chance = random.random() if chance is None else chance
-    growing = min(FIRST_WAIT_S * 2.0 ** min(attempt - 1, 30), MAX_WAIT_S) * (0.5 + chance)
+    growing = min(FIRST_WAIT_S * 2.0 ** min(attempt - 1, 30), MAX_WAIT_S / 1.5) * (0.5 + chance)
     return max(growing, min(error.retry_after or 0.0, MAX_RETRY_AFTER_S))
 
 

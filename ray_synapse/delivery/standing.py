@@ -36,8 +36,10 @@ class Standing:
         """How long to wait for something that has failed, in seconds; less if somebody waits."""
         with self._lock:
             left = backoff.left(time.monotonic(), is_hurried=False)
-            if left and self._outbox.is_hurried():
-                left = backoff.left(time.monotonic(), is_hurried=True)
+            if left:
+                with contextlib.suppress(StorageError):
+                    hurried = self._outbox.is_hurried()
+                    left = backoff.left(time.monotonic(), is_hurried=hurried)
         return left
 
     def answered(self) -> None:
@@ -62,18 +64,19 @@ class Standing:
             if was_greeting or concerns_all(error):
                 self._backoff.failed(error, time.monotonic())
             is_away = self._backoff.attempt == AWAY_AFTER
+            is_over = verdict(error, repeatable=True) is Verdict.STOP and not self.stopped
+            self.stopped = self.stopped or is_over
         with contextlib.suppress(StorageError):  # of a full disk others tell
             if is_new:
                 self._outbox.note_about(last_error=text)
-            if verdict(error, repeatable=True) is Verdict.STOP:
-                self._stop(text)
+            if is_over:
+                self._outbox.note_about(stopped=text)
+                self._outbox.note(self._over(text))
             elif is_away:
                 self._outbox.note(self._away())
 
-    def _stop(self, text: str) -> None:
-        self.stopped = True
-        self._outbox.note_about(stopped=text)
-        self._outbox.note(
+    def _over(self, text: str) -> str:
+        return (
             f"JOB {self._job} IS NOT BEING DELIVERED ANY MORE: {text} Everything is kept on this "
             f"disk. With a right token `ray-synapse sync {self._job}` sends it."
         )

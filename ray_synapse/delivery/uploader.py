@@ -49,19 +49,21 @@ class Uploader:
             BackendError: The server; ``retry.verdict`` tells what may follow.
             OSError: The files.
         """
-        name, known = self._find(model)
-        if known is None:
+        while True:
+            name, known = self._find(model)
+            if known is not None:
+                return known
             upload = self._upload(model, artifact, name)
             try:
-                known = self._register(model, name, upload)
+                return self._register(model, name, upload)
             except RefusedError:
-                if not model.uploaded:
+                if self._find(model)[0] != name:  # somebody else took the name in the meantime
+                    model = replace(model, upload=upload, uploaded=True)
+                elif model.uploaded:  # on an earlier day, and forgotten since
+                    self._outbox.set_model(model.id, upload=None, uploaded=0, sent=0)
+                    model = replace(model, upload=None, uploaded=False)
+                else:
                     raise
-                # The upload of an earlier day may be forgotten: once more, from the beginning.
-                self._outbox.set_model(model.id, upload=None, uploaded=0, sent=0)
-                fresh = replace(model, upload=None, uploaded=False)
-                known = self._register(fresh, name, self._upload(fresh, artifact, name))
-        return known
 
     # The name
 
@@ -74,8 +76,10 @@ class Uploader:
                 return name, None
             if "configuration" not in found:
                 found = self._api.get_model(found["id"])
-            theirs = (found.get("configuration") or {}).get("artifact", model.identity)
-            if theirs == model.identity:
+            # A server that does not tell the configuration leaves only the name, which has the id
+            # of the trial in it.
+            theirs = found.get("configuration", {"artifact": model.identity})
+            if (theirs or {}).get("artifact") == model.identity:
                 return name, found["id"]
         raise RefusedError(f"there are {MAX_VERSIONS} models called {model.name} already.")
 

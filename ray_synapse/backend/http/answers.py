@@ -95,6 +95,7 @@ def refusal(answer: Answer, credentials: Credentials, is_foreign: bool = False) 
         advice = f" {credentials.advice()}" if kind is DeniedError else ""
         error = kind(f"{answer.line}: {said(answer, credentials)}{advice}")
     error.status, error.retry_after = answer.status, retry_after(answer.headers)
+    error.is_json = "json" in answer.headers.get("Content-Type", "")
     return error
 
 

@@ -19,6 +19,7 @@ from ray_synapse.delivery.outbox.schema import MIGRATIONS
 from ray_synapse.values import Wire, dumps
 
 FOLDER = "outbox"  # below the home folder
+MAX_NAME_CHARS = 64  # of a job's id in a file's name; a UUID has 36
 WAITING = ("waiting", "sending")  # the states of what still has to go
 
 
@@ -26,8 +27,9 @@ def outbox_path(home: str | Path, host: str | None, job: JobId) -> Path:
     """Where the outbox of a job lies. A job of the same id on another server has another one."""
     server = "any" if host is None else hashlib.sha256(host.encode()).hexdigest()[:8]
     plain = re.sub(r"[^A-Za-z0-9-]", "_", str(job))
-    exact = "" if plain == str(job) else f"-{hashlib.sha256(str(job).encode()).hexdigest()[:8]}"
-    return Path(home) / FOLDER / f"{plain[:64]}{exact}@{server}.db"
+    is_exact = plain == str(job) and len(plain) <= MAX_NAME_CHARS
+    exact = "" if is_exact else f"-{hashlib.sha256(str(job).encode()).hexdigest()[:8]}"
+    return Path(home) / FOLDER / f"{plain[:MAX_NAME_CHARS]}{exact}@{server}.db"
 
 
 class OutboxStore(Store):
@@ -120,6 +122,16 @@ def note_job_in(db: sqlite3.Connection, fields: dict[str, Wire]) -> None:
     row = db.execute("SELECT value FROM about WHERE key = 'job'").fetchone()
     known = json.loads(row["value"]) if row else {}
     note_about_in(db, {"job": {**known, **fields}})
+
+
+@contextmanager
+def at_one_moment(db: sqlite3.Connection) -> Iterator[None]:
+    """Let several questions see the same state, whatever others write in between."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("ROLLBACK")
 
 
 def leave_note(db: sqlite3.Connection, text: str) -> None:

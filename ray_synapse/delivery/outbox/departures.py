@@ -175,7 +175,7 @@ def _ripe(db: sqlite3.Connection, most: int, most_bytes: int, max_age_s: float) 
 def _fitting(rows: Sequence[sqlite3.Row], most: int, most_bytes: int) -> tuple[list[int], bool]:
     """The ids of the first entries that go into one letter, and whether no more would fit."""
     ids: list[int] = []
-    size = 0
+    size = 1  # a bracket more than there are commas
     for row in rows:
         size += row["size"] + 1
         alone = row["event"] == "visualization"

@@ -1,5 +1,6 @@
 """The models that an outbox has to deliver: which files, where they are, how far they came."""
 
+import contextlib
 import json
 import sqlite3
 from dataclasses import dataclass
@@ -139,10 +140,12 @@ def _complete_result(db: sqlite3.Connection, models: list[tuple[Any, int | str]]
     before = dumps(result)
     for places, model in models:
         for *path, last in places:
-            target = result
-            for step in path:
-                target = target[step]
-            target[last] = model
+            # The script may have made something else its result since.
+            with contextlib.suppress(KeyError, IndexError, TypeError):
+                target = result
+                for step in path:
+                    target = target[step]
+                target[last] = model
     if dumps(result) != before:
         put_snapshot(db, "result", dumps(result))
 

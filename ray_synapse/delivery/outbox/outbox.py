@@ -4,7 +4,7 @@ from typing import Any
 
 from ray_synapse.backend.protocol import Counts, Left
 from ray_synapse.delivery.outbox.arrivals import Arrivals
-from ray_synapse.delivery.outbox.base import WAITING, seconds
+from ray_synapse.delivery.outbox.base import WAITING, at_one_moment, seconds
 from ray_synapse.delivery.outbox.departures import Departures
 from ray_synapse.delivery.outbox.models import ModelRows
 
@@ -16,7 +16,7 @@ class Outbox(Arrivals, Departures, ModelRows):
 
     def counts(self) -> dict[str, Counts]:
         """What became of the records of each process that came here."""
-        with self._read() as db:
+        with self._read() as db, at_one_moment(db):
             processes = db.execute("SELECT * FROM processes").fetchall()
             gone = db.execute("SELECT * FROM gone").fetchall()
             aside = db.execute(
@@ -36,7 +36,8 @@ class Outbox(Arrivals, Departures, ModelRows):
     def progress(self) -> tuple[int, ...]:
         """Numbers that change whenever something was delivered, or bytes of a model moved."""
         with self._read() as db:
-            records = db.execute("SELECT COALESCE(SUM(number), 0) FROM gone").fetchone()[0]
+            query = "SELECT COALESCE(SUM(number), 0) FROM gone WHERE word = 'delivered'"
+            records = db.execute(query).fetchone()[0]
             models = db.execute(
                 "SELECT COALESCE(SUM(sent), 0), COALESCE(SUM(uploaded), 0), "
                 "SUM(state != 'waiting') FROM models"
