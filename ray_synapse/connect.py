@@ -86,7 +86,8 @@ def choose(
     if host is not None and not is_offline:
         credentials = credentials_from({**found, "host": host}, sources["host"])
     job = _job(job_id, environment)
-    spec = SynapseSpec(host, str(environment.home), job, environment.outbox_bytes)
+    home, limit = str(environment.home), environment.outbox_bytes
+    spec = SynapseSpec(host, home, job, limit, offline=credentials is None)
     if credentials is None:
         return Destination(spec)
     if_down = (
@@ -206,7 +207,7 @@ def _raise_if_hopeless(
 
 def _raise_if_still(error: BackendError, host: str, sources: Mapping[str, str]) -> None:
     """Likewise, for what was given some time to pass."""
-    if error.status is not None and error.status < 300:
+    if error.status is not None and error.status < 300 and not error.is_json:
         _raise_as_odd(error, host, sources)
     if isinstance(error, UnreachableError) and error.reason in ("name", "name_later"):
         raise _again(

@@ -2,7 +2,7 @@
 
 from ray_synapse import console
 from ray_synapse.delivery.report import undelivered
-from ray_synapse.delivery.synapse import SynapseSpec
+from ray_synapse.delivery.synapse import SynapseBackend
 from ray_synapse.run import FLUSH_S, TrainRun
 
 
@@ -23,25 +23,29 @@ def end_job(run: TrainRun, error: BaseException | None) -> None:
         run._patch_job(status="FAILED")
     elif not ended_by_finish:
         run._patch_job(status="SUCCEEDED")
-    if not run._channel.flush(FLUSH_S):
-        left = run.stats()["waiting"]
-        console.say(
-            f"job {run.job_id}: {left:,} records could not be written within {FLUSH_S:g} s and are "
-            f"lost; is {run._spec.backend.home} writable and its disk not full?"
-        )
-    _deliver(run)
-    run._channel.close_relay()
+    try:
+        if not run._channel.flush(FLUSH_S):
+            left = run.stats()["waiting"]
+            console.say(
+                f"job {run.job_id}: {left:,} records could not be written within {FLUSH_S:g} s and "
+                f"are lost; is {run._spec.backend.home} writable and its disk not full?"
+            )
+        if run._channel.courier is not None:
+            run._channel.courier.wait(run._patience)
+    finally:
+        _close(run)
 
 
-def _deliver(run: TrainRun) -> None:
-    """Wait for the server, as long as the run's patience lasts; say what it has not got."""
-    courier = run._channel.courier
+def _close(run: TrainRun) -> None:
+    """Send no more, and say what the server has not got."""
+    if run._early is not None:
+        run._early.close()
+    courier, backend = run._channel.courier, run._backend
     if courier is not None:
-        is_delivered = courier.wait(run._patience)
-        courier.close(at_once=not is_delivered and run._patience.left <= 0)
-    if isinstance(run._spec.backend, SynapseSpec):
-        text = undelivered(
-            run.job_id, run._channel.counts().values(), run._backend.left(run.job_id)
-        )
+        courier.close(at_once=run._patience.left <= 0)
+    run._channel.close_relay()
+    if isinstance(backend, SynapseBackend):
+        text = undelivered(run.job_id, run._channel.counts().values(), backend.left(run.job_id))
         if text:
             console.say(text)
+        backend.outbox.close()

@@ -13,11 +13,10 @@ from ray_synapse.delivery.outbox.base import FOLDER
 from ray_synapse.delivery.outbox.outbox import Outbox
 from ray_synapse.delivery.patience import Patience
 from ray_synapse.delivery.report import shortened, undelivered
-from ray_synapse.errors import BackendError, NotFoundError, SettingsError
+from ray_synapse.errors import BackendError, NotFoundError, SettingsError, StorageError
 from ray_synapse.formats import age, printable
 from ray_synapse.names import display_name
 
-START_S = 5.0  # to get hold of an outbox that was free a moment ago
 LAST_REQUEST_S = 5.0  # for what is under way when a person interrupts
 
 
@@ -53,23 +52,34 @@ class Leftover:
 
 
 def leftovers(home: Path) -> Iterator[Leftover]:
-    """All outboxes of this machine, delivered ones too."""
+    """All outboxes of this machine, delivered ones too; each is closed when the next is asked for.
+
+    One that cannot be read is told of and left out.
+    """
     for path in sorted((home / FOLDER).glob("*.db"), key=lambda path: path.stat().st_mtime):
-        about = Outbox(path, 0).about()
-        job = about.get("job") or {}
-        if "id" in job:
-            outbox = Outbox(path, job["id"])
-            yield Leftover(outbox, job["id"], str(job.get("name") or ""), about.get("host"))
+        outbox = Outbox(path, 0)
+        try:
+            about = outbox.about()
+            job = about.get("job") or {}
+            if "id" in job:
+                name = str(job.get("name") or "")
+                yield Leftover(outbox, job["id"], name, about.get("host"))
+        except StorageError as error:
+            console.say(f"left out: {error}")
+        finally:
+            outbox.close()
 
 
 def doctor(home: Path) -> int:
     """Print what is left of every run, with the reasons. Returns the exit code."""
-    found = list(leftovers(home))
-    shown = [each for each in found if _is_left(each.counts(), each.outbox.left())]
-    for each in shown:
-        _show(each)
+    found = shown = 0
+    for each in leftovers(home):
+        found += 1
+        if _is_left(each.counts(), each.outbox.left()):
+            shown += 1
+            _show(each)
     if not shown:
-        runs = "1 run" if len(found) == 1 else f"{len(found)} runs"
+        runs = "1 run" if found == 1 else f"{found} runs"
         print(f"nothing is left to deliver ({runs} for a server in {home / FOLDER})")
     return 0
 
@@ -79,17 +89,21 @@ def sync(home: Path, job: str | None) -> int:
 
     Raises:
         NotFoundError: There is no run for such a job.
+        KeyboardInterrupt: Ctrl-C, when what was under way has ended.
     """
-    found = [each for each in leftovers(home) if job in (None, str(each.job))]
+    found, results = 0, []
+    for each in leftovers(home):
+        if job in (None, str(each.job)):
+            found += 1
+            if not each.outbox.is_empty():
+                results.append(_sync(each))
     if job is not None and not found:
         raise NotFoundError(
             f"nothing was ever logged for job {job!r} of a server in {home / FOLDER}; "
             "`ray-synapse doctor` shows what is left."
         )
-    waiting = [each for each in found if not each.outbox.is_empty()]
-    if not waiting:
+    if not results:
         print("nothing is left to deliver")
-    results = [_sync(each) for each in waiting]
     return 0 if all(results) else 1
 
 
@@ -136,13 +150,18 @@ def _send(leftover: Leftover) -> bool:
     def is_done() -> bool:
         left = leftover.counts().waiting
         line.move(display_name(leftover.name), max(total - left, 0), total, "records")
-        return outbox.is_empty() or bool(outbox.about().get("stopped"))
+        return outbox.is_empty() or outbox.is_stopped()
 
+    patience = Patience(environment.deadline_s or settings.DEADLINE_S)
     try:
-        Patience(environment.deadline_s or settings.DEADLINE_S).wait(is_done, outbox.progress)
+        outbox.note_about(is_hurried=True)
+        patience.wait(is_done, outbox.progress)
     finally:
         line.end()
         holder.close(LAST_REQUEST_S)
+        outbox.note_about(is_hurried=False)
+    if patience.is_interrupted:
+        raise KeyboardInterrupt
     return outbox.is_empty()
 
 

@@ -139,18 +139,26 @@ def get_run() -> TrainRun:
 def adopt(run: TrainRun) -> None:
     """Drive a run from this process: also one that came out of a pickle, as after a restore."""
     run._adopt()
-    spec = run._spec.backend
-    if not isinstance(spec, SynapseSpec) or run._channel.courier is not None:
+    backend = run._backend
+    if not isinstance(backend, SynapseBackend) or run._channel.courier is not None:
         return
-    if isinstance(run._backend, SynapseBackend):
-        run._backend.introduce(run.name)
-    environment = settings.load()
-    run._patience = Patience(environment.deadline_s)
+    backend.introduce(run.name)
     credentials = None
-    if not environment.offline:
-        credentials = connect.credentials_for(spec.host, environment)
+    try:
+        environment = settings.load()
+        run._patience = Patience(environment.deadline_s)
+        if backend.spec.offline or environment.offline:
+            return
+        credentials = connect.credentials_for(backend.spec.host, environment)
+    except SettingsError as error:
+        console.say(str(error))
     if credentials is not None:
         run._channel.deliver(credentials)
+    else:
+        console.say(
+            f"job {run.job_id}: this process has no token for {backend.spec.describe()}: what is "
+            f"logged is kept on this disk. `ray-synapse sync {run.job_id}` sends it."
+        )
 
 
 def bind(run: TrainRun | None) -> None:

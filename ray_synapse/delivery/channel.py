@@ -3,7 +3,7 @@
 import os
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -59,6 +59,11 @@ class Channel(Pump):
         now = datetime.now(timezone.utc).isoformat(timespec="microseconds")
         record = Record(0, event, now, data, file, step, level)
         with self._lock:
+            if self._courier is not None and self._courier.is_closed:
+                console.say_once(
+                    f"job {self._job}: what is logged after the end of the run stays on this disk; "
+                    f"`ray-synapse sync {self._job}` sends it"
+                )
             if not self._pending.add(record):
                 console.say_once(
                     f"job {self._job}: too many records wait to be written, new ones are dropped "
@@ -96,7 +101,12 @@ class Channel(Pump):
         from ray_synapse.delivery.courier import Courier  # late: a trial needs no HTTP client
 
         with self._lock:
-            if self._courier is None and isinstance(self._backend, SynapseBackend):
+            before = self._courier
+            if before is not None and before.serves(credentials):
+                return
+            if before is not None:
+                before.close(at_once=True)
+            if isinstance(self._backend, SynapseBackend):
                 self._courier = Courier(self._backend, credentials, self._look_after)
                 self._pump()
 
@@ -127,6 +137,8 @@ class Channel(Pump):
         with self._lock:
             self._take_back()
             self._link.close()
+            if self._courier is not None:
+                self._courier.follow(None)  # it must not be ended in the middle of a request
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything put so far is written.
@@ -150,7 +162,8 @@ class Channel(Pump):
             if hanging is None:
                 return False
             if self._courier is not None:
-                relay.end(hanging)
+                with suppress(Exception):  # its cluster is gone
+                    relay.end(hanging)
             self._lose_relay()
         return self._wait_for(seq, timeout)
 

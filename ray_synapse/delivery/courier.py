@@ -1,6 +1,7 @@
 """The driver's part in the delivery: that exactly one process sends, and a person hears of it."""
 
 import contextlib
+import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ class Courier:
         self._outbox = backend.outbox
         self._credentials = credentials
         self._relay: Any = None
+        self._artifacts: dict[int, Artifact] = {}  # of models that were to be delivered
         self._holder = Holder(backend.outbox, backend.spec.job, credentials)
         self._holder.resume()
         self._closed = threading.Event()
@@ -48,56 +50,95 @@ class Courier:
 
     def follow(self, relay: Any) -> None:
         """Have this relay send from now on; without one, this process."""
-        if relay is self._relay:
+        if relay is self._relay or self._closed.is_set():
             return
+        if self._relay is not None:
+            self._dismiss(LAST_REQUEST_S)
         self._relay = relay
         if relay is None:
             self._holder.resume()
-        else:
-            self._holder.pause()
-            with contextlib.suppress(Exception):  # it is gone again: then it is not followed long
-                relay.connect.remote(*self._credentials.reveal())
+            return
+        self._holder.pause()
+        with contextlib.suppress(Exception):  # it is gone again: then it is not followed long
+            relay.connect.remote(*self._credentials.reveal())
+            for number, artifact in list(self._artifacts.items()):
+                self._hand_over(number, artifact)
 
     def know_artifact(self, number: int, artifact: "Artifact") -> None:
         """Hand over the files of a model that is to be delivered."""
+        self._artifacts[number] = artifact
         self._holder.know_artifact(number, artifact)
         if self._relay is not None:
-            with contextlib.suppress(Exception):  # a file system that no pickle takes: by its URI
-                self._relay.know_artifact.remote(number, artifact)
+            self._hand_over(number, artifact)
+
+    def _hand_over(self, number: int, artifact: "Artifact") -> None:
+        with contextlib.suppress(Exception):  # a file system that no pickle takes: by its URI
+            self._relay.know_artifact.remote(number, artifact)
+
+    def _dismiss(self, timeout: float) -> Any:
+        """Have the relay send no more; it is kept alive until it has ended what is under way."""
+        relay, self._relay = self._relay, None
+        with contextlib.suppress(Exception):  # it is gone already
+            answer = relay.disconnect.remote(timeout).future()
+            answer.add_done_callback(lambda _: relay)
+            return answer
+        return None
 
     def fetch_model(self, model_id: int | str) -> Model:
         """Download a model from the server and unpack it."""
         return self._holder.fetch_model(model_id)
 
     def wait(self, patience: Patience, is_done: Callable[[], bool] | None = None) -> bool:
-        """Wait until all is delivered, or what ``is_done`` says. Returns whether it is.
+        """Wait until all that was logged so far is delivered, or what ``is_done`` says is true.
 
         A server that refuses the token is not waited for.
+
+        Returns:
+            Whether it is so.
+
+        Raises:
+            StorageError: The outbox cannot be read.
         """
-        is_done = is_done or self._outbox.is_empty
-        is_over = lambda: is_done() or bool(self._outbox.about().get("stopped"))  # noqa: E731
+        if is_done is None:
+            so_far = self._outbox.newest_ids()
+            is_done = functools.partial(self._outbox.is_empty, so_far)
+
+        def is_over() -> bool:
+            return is_done() or self._outbox.is_stopped()
+
         with self._hurry():
             return patience.wait(is_over, self._outbox.progress) and is_done()
 
     @contextlib.contextmanager
     def _hurry(self) -> Iterator[None]:
         """Tell the process that sends that somebody waits."""
-        with contextlib.suppress(StorageError):
-            self._outbox.note_about(is_hurried=True)
-        yield
-        with contextlib.suppress(StorageError):
-            self._outbox.note_about(is_hurried=False)
+        self._outbox.note_about(is_hurried=True)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(StorageError):
+                self._outbox.note_about(is_hurried=False)
 
     def close(self, *, at_once: bool) -> None:
         """Send no more. What is under way may end, unless ``at_once``."""
         self._closed.set()
         timeout = 0.0 if at_once else LAST_REQUEST_S
-        if self._relay is not None and not at_once:
+        answer = self._dismiss(timeout) if self._relay is not None else None
+        if answer is not None and not at_once:
             with contextlib.suppress(Exception):
-                answer = self._relay.disconnect.remote(timeout).future()
                 answer.result(timeout + 1.0)
         self._holder.close(timeout)
         self.tell()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is sent any more."""
+        return self._closed.is_set()
+
+    def serves(self, credentials: Credentials) -> bool:
+        """Whether it still sends, with these."""
+        is_same = credentials.reveal() == self._credentials.reveal()
+        return is_same and not self._closed.is_set() and not self._outbox.is_stopped()
 
     def tell(self) -> None:
         """Say what the sending process has noted for a person."""

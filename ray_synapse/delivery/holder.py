@@ -1,5 +1,6 @@
 """The threads that empty an outbox, in the one process that holds it."""
 
+import contextlib
 import threading
 import time
 from collections import defaultdict
@@ -17,6 +18,7 @@ from ray_synapse.delivery.outbox.outbox import Outbox
 from ray_synapse.delivery.retry import Backoff, Verdict, verdict
 from ray_synapse.delivery.sender import POLL_S, Sender
 from ray_synapse.delivery.standing import Standing
+from ray_synapse.delivery.stream import PausedError
 from ray_synapse.delivery.uploader import Uploader
 from ray_synapse.errors import BackendError, StorageError
 
@@ -45,9 +47,10 @@ class Holder:
         self._standing = Standing(outbox, job, credentials.host)
         self._wanted, self._paused = threading.Event(), threading.Event()
         self._paused.set()
-        self._is_holding = threading.Event()
+        self._is_holding = threading.Event()  # between having the outbox and giving it away
+        self._has_lock = threading.Event()
         self._is_closed = False
-        self._uploader = Uploader(outbox, self._api, job, self._paused.wait)
+        self._uploader = Uploader(outbox, self._api, job, self._pause_upload)
         self._artifacts: dict[int, Artifact] = {}  # that were handed to this process
         self._choosing = threading.Lock()  # holds the next two together
         self._taken: set[int] = set()  # models that one of the threads has
@@ -57,6 +60,9 @@ class Holder:
 
     def resume(self) -> None:
         """Send from now on, as soon as no other process holds the outbox. Waits for nothing."""
+        with contextlib.suppress(StorageError):
+            self._outbox.begin_sending()
+        self._standing.stopped = False
         self._paused.clear()
         self._wanted.set()
 
@@ -71,7 +77,7 @@ class Holder:
         self._paused.set()
         self._wanted.set()
         give_up = time.monotonic() + timeout
-        while self._is_holding.is_set() and time.monotonic() < give_up:
+        while self._has_lock.is_set() and time.monotonic() < give_up:
             time.sleep(0.02)
         self._api.close()
 
@@ -92,26 +98,35 @@ class Holder:
 
     def _send(self) -> None:
         while self._wanted.wait() and not self._is_closed:
-            with self._outbox.holding() as is_mine:
-                if is_mine:
-                    self._hold()
+            self._safely(self._hold_if_free)
+            if self._standing.stopped:  # only another token changes that; others may have it
+                self._wanted.clear()
             self._paused.wait(TRY_LOCK_S)
+
+    def _hold_if_free(self) -> None:
+        with self._outbox.holding() as is_mine:
+            if is_mine:
+                self._has_lock.set()
+                self._hold()
+        self._has_lock.clear()
 
     def _hold(self) -> None:
         sender = Sender(self._outbox, self._api, self._job, self._standing)
-        self._standing.stopped = False
-        self._safely(lambda: self._outbox.note_about(stopped=None))
         self._is_holding.set()
         try:
-            while not self._paused.is_set():
+            while not (self._paused.is_set() or self._standing.stopped):
                 wait = self._safely(sender.step)
                 self._paused.wait(POLL_S if wait is None else wait)
         finally:
-            while self._taken:  # the lock is for the uploads, too
+            self._is_holding.clear()
+            while self._is_uploading():  # the lock is for the uploads, too
                 time.sleep(0.02)
             self._safely(self._outbox.shrink)
             self._api.close()  # another process goes on
-            self._is_holding.clear()
+
+    def _is_uploading(self) -> bool:
+        with self._choosing:
+            return bool(self._taken)
 
     def _upload(self) -> None:
         while self._wanted.wait() and not self._is_closed:
@@ -125,6 +140,11 @@ class Holder:
                 with self._choosing:
                     self._taken.discard(model.id)
 
+    def _pause_upload(self, seconds: float) -> bool:
+        """Wait; whether the upload has to make place for another process."""
+        self._paused.wait(seconds)
+        return not self._is_holding.is_set() or self._paused.is_set()
+
     def _may_upload(self) -> bool:
         return (
             self._is_holding.is_set() and not self._standing.stopped and not self._standing.wait()
@@ -132,26 +152,29 @@ class Holder:
 
     def _next_model(self) -> ModelRow | None:
         with self._choosing:
-            if self._paused.is_set():
+            if not self._is_holding.is_set():
                 return None
-            for model in self._outbox.waiting_models():
-                is_due = not self._standing.left(self._tries[model.id])
-                if is_due and model.id not in self._taken:
-                    self._taken.add(model.id)
-                    return model
+            for number in self._outbox.waiting_models():
+                is_due = not self._standing.left(self._tries[number])
+                if is_due and number not in self._taken:
+                    self._taken.add(number)
+                    return self._outbox.model(number)
         return None
 
     def _deliver(self, model: ModelRow) -> None:
         try:
             delivered = self._uploader.deliver(model, self._artifact_of(model))
+        except PausedError:
+            return
         except BackendError as error:
             self._standing.failed(error)
             may_follow = verdict(error, repeatable=True) in (Verdict.AGAIN, Verdict.STOP)
             self._failed(model, error, str(error), is_final=not may_follow)
-        except OSError as error:
-            is_final = isinstance(error, FileNotFoundError)
-            is_final = is_final or self._tries[model.id].attempt + 1 >= MAX_READS
-            self._failed(model, BackendError(), f"its files: {error}", is_final=is_final)
+        except Exception as error:  # a file system's, or an answer that lacks what it must have
+            is_last = self._tries[model.id].attempt + 1 >= MAX_READS
+            is_final = is_last or isinstance(error, FileNotFoundError)
+            reason = f"its files: {error}" if isinstance(error, OSError) else repr(error)
+            self._failed(model, BackendError(), reason, is_final=is_final)
         else:
             self._standing.answered()
             self._outbox.model_delivered(model.id, delivered)
@@ -162,7 +185,7 @@ class Holder:
         if known is not None:
             return known
         if model.uri is None:
-            raise FileNotFoundError("no address can say where they lie, and who knew it has ended")
+            raise OSError("no address says where they lie, and this process was not told")
         return artifact_at(model.uri)
 
     def _failed(self, model: ModelRow, error: BackendError, reason: str, *, is_final: bool) -> None:

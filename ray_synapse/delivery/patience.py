@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Hashable
 
 LOOK_S = 0.1  # between two looks
+PACE_S = 2.0  # what moves at least so often does not stand still: a slow server takes a second
 
 
 class Patience:
@@ -11,10 +12,15 @@ class Patience:
 
     Args:
         limit: Seconds without progress, over all the waits of a run.
+
+    Attributes:
+        left: What is left of them.
+        is_interrupted: Whether Ctrl-C has ended it.
     """
 
     def __init__(self, limit: float) -> None:
         self.left = limit
+        self.is_interrupted = False
 
     def wait(self, is_done: Callable[[], bool], progress: Callable[[], Hashable]) -> bool:
         """Wait until it is done, or patience ends. Ctrl-C ends it, too, for all waits that follow.
@@ -29,17 +35,22 @@ class Patience:
         try:
             return self._wait(is_done, progress)
         except KeyboardInterrupt:
-            self.left = 0.0
+            self.left, self.is_interrupted = 0.0, True
             return is_done()
 
     def _wait(self, is_done: Callable[[], bool], progress: Callable[[], Hashable]) -> bool:
-        before, at = progress(), time.monotonic()
+        before, moved_at = progress(), time.monotonic()
+        charged = 0.0  # of the time since then
         while not is_done():
             if self.left <= 0:
                 return False
             time.sleep(min(LOOK_S, self.left))
-            now, after = time.monotonic(), progress()
-            if after == before:
-                self.left -= now - at
-            before, at = after, now
+            after = progress()
+            if after != before:
+                before, moved_at, charged = after, time.monotonic(), 0.0
+                continue
+            still = time.monotonic() - moved_at
+            if still >= min(PACE_S, self.left + charged):
+                self.left -= still - charged
+                charged = still
         return True

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ray_synapse.delivery.holder import Holder
 
 NAMESPACE = "ray_synapse"
+ASK_S = 60.0  # for an answer of the relay: it may have a backlog of records
 
 # Ray keeps an argument of 100 KB or more in the memory of the caller, where it dies with a trial
 # that is killed; a smaller one travels with the call. This leaves room for what goes with it.
@@ -74,7 +75,9 @@ class Relay:
         from ray_synapse.backend.http import Credentials  # late: a trial needs no HTTP client
         from ray_synapse.delivery.holder import Holder
 
-        if self._holder is None and isinstance(self._backend, SynapseBackend):
+        if self._holder is not None:  # another token
+            self._holder.close(0.0)
+        if isinstance(self._backend, SynapseBackend):
             self._holder = Holder(self._backend.outbox, self._job, Credentials(*secrets))
             self._holder.resume()
             self._downloads = Downloads(self._holder.fetch_model)
@@ -152,10 +155,18 @@ def hand_over(relay: Any, batch: Batch) -> "Future[int]":
 
 
 def ask(relay: Any, method: str, *arguments: Any) -> Any:
-    """Call a method of the relay and wait for its answer."""
-    import ray
+    """Call a method of the relay and wait for its answer.
 
-    return ray.get(getattr(relay, method).remote(*arguments))
+    Raises:
+        BackendError: It does not answer, or says so.
+    """
+    import ray
+    from ray.exceptions import GetTimeoutError, RayActorError
+
+    try:
+        return ray.get(getattr(relay, method).remote(*arguments), timeout=ASK_S)
+    except (GetTimeoutError, RayActorError) as error:
+        raise BackendError(f"the run's relay does not answer: {error}") from error
 
 
 def name_of(relay: Any) -> str:

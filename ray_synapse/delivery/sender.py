@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -11,7 +12,7 @@ from ray_synapse.delivery.outbox.departures import Letter, Snapshot
 from ray_synapse.delivery.outbox.outbox import Outbox
 from ray_synapse.delivery.retry import Backoff, Verdict, verdict
 from ray_synapse.delivery.standing import Standing
-from ray_synapse.errors import BackendError
+from ray_synapse.errors import BackendError, NoAnswerError
 
 MAX_ENTRIES = 250  # of one request: the published client sends at most a few hundred
 MAX_LETTER_BYTES = 512 << 10  # of one request, but for an image: a second at 4 Mbit/s
@@ -20,6 +21,8 @@ POLL_S = 0.2  # between two looks for something to send
 MIN_INTERVAL_S = 1.0  # between two tables, or two states of the job: nobody reads faster
 SLOWNESS = 5.0  # a table that took a second is followed by the next one after so many
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
+MAX_SAME_500 = 5  # in a row for one letter whose key the server honours
+KEY_S = 6 * 24 * 3600.0  # the served backend remembers a key for a week
 JOB_FIELDS = ("progress_record", "result", "status")
 
 
@@ -57,7 +60,8 @@ class Sender:
         self._is_sound = False  # the server did what it was asked last
         self._has_recovered = False
         self._honours_keys = False
-        self._repeat: Letter | None = None  # its answer was lost, and the server honours keys
+        # What may have come, and goes again with its key, since the server honours these.
+        self._repeats: deque[Letter] = deque()
         self._most = MAX_ENTRIES
         self._then: Callable[[], None] | None = None  # what is to be noted of the last request
         self._lanes: list[tuple[Lane, Callable[[Lane], bool]]] = [
@@ -101,9 +105,8 @@ class Sender:
 
     def _greet(self) -> None:
         """Ask for the job, which is harmless, before anything is written that could be in doubt."""
-        try:
-            self._api.get_job(self._job)
-        except BackendError as error:
+        error = _failure_of(lambda: self._api.get_job(self._job))
+        if error is not None:
             what = verdict(error, repeatable=True)
             if what in (Verdict.AGAIN, Verdict.STOP):
                 self._standing.failed(error, was_greeting=True)
@@ -124,27 +127,30 @@ class Sender:
         self._identity = self._outbox.identity()
         self._outbox.snapshots_back(self._outbox.snapshots_under_way())
         for letter in self._outbox.letters_under_way():
-            if self._honours_keys:
-                self._repeat = letter  # there is one at a time
+            is_known = self._honours_keys and time.time() - letter.time < KEY_S
+            if is_known:
+                self._repeats.append(letter)
             else:
-                self._outbox.letter_set_aside(
-                    letter, "in_doubt", "the process that sent it ended before the server answered"
-                )
+                reason = "the process that sent it ended before the server answered"
+                self._outbox.letter_set_aside(letter, "in_doubt", reason)
 
     # Entries
 
     def _send_entries(self, lane: Lane) -> bool:
-        letter = self._repeat or self._outbox.take_letter(self._most, MAX_LETTER_BYTES, MAX_AGE_S)
+        letter = (
+            self._repeats[0]
+            if self._repeats
+            else self._outbox.take_letter(self._most, MAX_LETTER_BYTES, MAX_AGE_S)
+        )
         if letter is None:
             return False
-        try:
-            self._api.create_logs(letter.body, key=letter.key)
-        except BackendError as error:
-            self._note_keys()
+        error = _failure_of(lambda: self._api.create_logs(letter.body, key=letter.key))
+        self._note_keys()
+        if error is not None:
             self._letter_failed(lane, letter, error)
             return True
         self._note_outcome(partial(self._outbox.letter_delivered, letter))
-        self._repeat = None
+        self._forget(letter)
         self._most = min(self._most * 2, MAX_ENTRIES)
         lane.worked()
         self._standing.answered()
@@ -153,25 +159,33 @@ class Sender:
     def _letter_failed(self, lane: Lane, letter: Letter, error: BackendError) -> None:
         self._standing.failed(error)
         what = verdict(error, repeatable=self._honours_keys)
+        if what is Verdict.AGAIN and error.status == 500 and lane.backoff.attempt >= MAX_SAME_500:
+            # Had it been done, its key would have got the answer by now: so something in it is bad.
+            what = Verdict.SPLIT
         if what in (Verdict.AGAIN, Verdict.STOP):
-            if self._honours_keys:  # the same letter with the same key, whatever happened to it
-                self._repeat = letter
-            else:
+            if not self._honours_keys:
                 self._note_outcome(partial(self._outbox.letter_back, letter))
+            elif letter not in self._repeats:  # the same with the same key, whatever happened to it
+                self._repeats.append(letter)
             lane.failed(error)
             return
-        self._repeat = None
+        self._forget(letter)
         if what is Verdict.DOUBT:
-            self._note_outcome(
-                partial(self._outbox.letter_set_aside, letter, "in_doubt", str(error))
-            )
+            self._set_aside(letter, "in_doubt", error)
             lane.failed(error)
             self._is_sound = False  # so that not one letter after the other gets in doubt
         elif letter.number > 1 and error.status != 404:  # the job is missing for each of them
             self._note_outcome(partial(self._outbox.letter_back, letter))
             self._most = letter.number // 2
         else:
-            self._note_outcome(partial(self._outbox.letter_set_aside, letter, "parked", str(error)))
+            self._set_aside(letter, "parked", error)
+
+    def _set_aside(self, letter: Letter, state: str, error: BackendError) -> None:
+        self._note_outcome(partial(self._outbox.letter_set_aside, letter, state, str(error)))
+
+    def _forget(self, letter: Letter) -> None:
+        if letter in self._repeats:
+            self._repeats.remove(letter)
 
     # Snapshots
 
@@ -183,6 +197,7 @@ class Sender:
         )
 
     def _send_job(self, lane: Lane) -> bool:
+        self._outbox.complete_result()
         kinds = list(JOB_FIELDS)
         if self._outbox.has_waiting_entries() and self._outbox.newest("status") in ENDED:
             kinds.remove("status")  # a job that has ended has all that it logged
@@ -207,9 +222,8 @@ class Sender:
             return False
         key = "-".join([self._identity, *(str(each.id) for each in snapshots)])
         started = time.monotonic()
-        try:
-            send(key)
-        except BackendError as error:
+        error = _failure_of(lambda: send(key))
+        if error is not None:
             self._snapshots_failed(lane, snapshots, error)
             return True
         self._note_outcome(partial(self._outbox.snapshots_delivered, snapshots))
@@ -230,3 +244,14 @@ class Sender:
         else:
             self._note_outcome(partial(self._outbox.snapshots_parked, snapshots, str(error)))
             lane.one_by_one = False
+
+
+def _failure_of(request: Callable[[], object]) -> BackendError | None:
+    """Make a request, and give the error that it ended with, if it did."""
+    try:
+        request()
+    except BackendError as error:
+        return error
+    except Exception as error:  # a setting of the machine that no request can do with, or our fault
+        return NoAnswerError(f"{type(error).__name__}: {error}")
+    return None

@@ -18,6 +18,10 @@ SETTLE_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # a server was seen to finish 17 s after 
 NOTE_EVERY_S = 0.5  # how far an upload came
 
 
+class PausedError(Exception):
+    """The process is not to send any more; another one goes on from where this one came to."""
+
+
 class UploadStream:
     """Sends the archive of a model, from where an earlier try ended.
 
@@ -61,6 +65,7 @@ class UploadStream:
                 self._send_from(chunk, start, CHUNK_BYTES)
                 start += CHUNK_BYTES
                 del chunk[:CHUNK_BYTES]
+            self._stop_if_paused()
         self._send_from(chunk, start, len(chunk))
         self._finish(digest.hexdigest())
         return self._done()
@@ -133,5 +138,10 @@ class UploadStream:
         """Now and then note how far it came: who waits for the end sees that bytes move."""
         self._sent += number
         if time.monotonic() - self._noted_at >= NOTE_EVERY_S:
+            self._stop_if_paused()
             self._noted_at = time.monotonic()
             self._outbox.set_model(self._model.id, sent=self._sent)
+
+    def _stop_if_paused(self) -> None:
+        if self._pause(0):
+            raise PausedError

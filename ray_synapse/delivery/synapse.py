@@ -20,12 +20,14 @@ class SynapseSpec:
         home: The folder in which the outbox lies.
         job: The job's id on the server.
         limit: The most bytes that the outbox may take on the disk.
+        offline: Whether the run makes no connection.
     """
 
     host: str | None
     home: str
     job: JobId
     limit: int
+    offline: bool
 
     def open(self) -> "SynapseBackend":
         """Open it; the outbox is made at the first write."""

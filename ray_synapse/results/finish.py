@@ -142,10 +142,14 @@ def _upload(run: TrainRun, sweep: FinishedSweep) -> Uploads:
     _tell_by_reason(run, "failed", [(sweep.outcomes[i], sweep.outcomes[i].error) for i in failed])
     wanted = [index for index in sweep.to_upload if sweep.artifacts[index]]
     uploads, line = uploads_of(run), console.ProgressLine()
+    told: set[tuple[float, int]] = set()
 
     def moved(done: float, total: int) -> None:
-        line.move(display_name(run.name), round(done, 2), total, "models")
-        run.set_progress(done, total, "model_upload")
+        where = (round(done, 2), total)
+        if where not in told:
+            told.add(where)
+            line.move(display_name(run.name), *where, "models")
+            run.set_progress(*where, "model_upload")
 
     for done, index in enumerate(wanted):
         if uploads.add(index, sweep.outcomes[index], sweep.artifacts[index]):

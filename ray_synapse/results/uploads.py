@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from ray_synapse import console
 from ray_synapse.artifact import Artifact, identity
 from ray_synapse.backend.local import LocalBackend
-from ray_synapse.delivery.outbox.models import ModelRow
 from ray_synapse.delivery.synapse import SynapseBackend
 from ray_synapse.errors import BackendError
 from ray_synapse.results.checkpoints import resolve
@@ -97,15 +96,18 @@ class _Queued:
 
     def wait(self, moved: Moved) -> None:
         courier = self._run._channel.courier
-        if courier is not None and self._numbers:
-            courier.wait(self._run._patience, lambda: self._look(moved))
-        rows = self._rows()
-        for index, number in self._numbers.items():
-            row = rows[number]
-            if row.state == "parked":
-                self.refused[index] = row.reason or "the server refuses it"
-            else:
-                self.ids[index] = row.model
+        try:
+            if courier is not None and self._numbers:
+                courier.wait(self._run._patience, lambda: self._look(moved))
+            for index, number in self._numbers.items():
+                row = self._outbox.model(number)
+                if row.state == "parked":
+                    self.refused[index] = row.reason or "the server refuses it"
+                else:
+                    self.ids[index] = row.model
+        except BackendError as error:  # the outbox cannot be read now
+            console.say_once(f"job {self._run.job_id}: its models are not known now: {error}")
+            self.ids.update({each: None for each in self._numbers if each not in self.refused})
 
     def keep_result(self, summary: dict[str, Any], best: int | None) -> None:
         places: dict[int, list[list[str | int]]] = {}
@@ -120,14 +122,10 @@ class _Queued:
             console.say_once(f"job {self._run.job_id}: its result could not be kept: {error}")
 
     def _look(self, moved: Moved) -> bool:
-        rows = self._rows()
-        mine = [rows[number] for number in self._numbers.values()]
-        arrived = sum(1.0 if row.state != "waiting" else row.share for row in mine)
-        moved(arrived, len(mine))
-        return all(row.state != "waiting" for row in mine)
-
-    def _rows(self) -> dict[int, ModelRow]:
-        return {row.id: row for row in self._outbox.models()}
+        shares = self._outbox.shares()
+        mine = [shares[number] for number in self._numbers.values()]
+        moved(sum(mine), len(mine))
+        return all(share == 1.0 for share in mine)
 
 
 class EarlyUploads:
@@ -149,10 +147,14 @@ class EarlyUploads:
         """Take a trial that has completed. Waits for nothing."""
         self._trials.put(trial)
 
+    def close(self) -> None:
+        """The run has ended. Waits for nothing."""
+        self._trials.put(None)
+
     def _work(self) -> None:
-        while True:
-            outcome = outcome_of(self._trials.get())
+        while (trial := self._trials.get()) is not None:
             try:
+                outcome = outcome_of(trial)
                 artifact = resolve(outcome)
                 if artifact and artifact.source == "checkpoint" and not outcome.error:
                     request_model(self._run, _search_space(self._run), outcome, artifact)

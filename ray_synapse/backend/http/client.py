@@ -30,11 +30,11 @@ class HttpApi:
 
     Args:
         credentials: The server and its tokens.
-        read_s: The longest silence before or within an answer, in seconds, if not the usual one.
+        read_s: How long an answer, and each silence in it, may take, in seconds, if not as usual.
     """
 
     def __init__(self, credentials: Credentials, *, read_s: float | None = None) -> None:
-        self._credentials, self._connection = credentials, Connection(credentials)
+        self._credentials, self._connection = credentials, Connection(credentials, read_s)
         self._read_s = read_s
         self._honours_keys: bool | None = None
 
@@ -191,7 +191,7 @@ class HttpApi:
             f"{answer.line}: the answer is no JSON object: {said(answer, self._credentials)}. Is "
             f"{self._credentials.host} a Synapse server?"
         )
-        error.status = answer.status
+        error.status, error.is_json = answer.status, False
         raise error
 
 

@@ -63,7 +63,8 @@ class Connection:
     They are opened when something is sent first. After ``close`` they are opened again.
     """
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, answer_s: float | None = None) -> None:
+        self._answer_s = answer_s
         self._credentials, self._tokens = credentials, _Tokens(credentials)
         self._base = httpx.URL(f"{credentials.host}/")
         self._client: httpx.Client | None = None
@@ -172,12 +173,13 @@ class Connection:
         return Answer(call, response.status_code, response.headers, body)
 
     def _read(self, response: httpx.Response, call: str) -> bytes:
-        body, give_up = bytearray(), time.monotonic() + ANSWER_S
+        answer_s = self._answer_s or ANSWER_S
+        body, give_up = bytearray(), time.monotonic() + answer_s
         try:
             for piece in self._pieces(response, call):
                 body += piece
                 if len(body) > MAX_ANSWER_BYTES or time.monotonic() > give_up:
-                    limits = f"{ANSWER_S:g} s and {MAX_ANSWER_BYTES} bytes are allowed"
+                    limits = f"{answer_s:g} s and {MAX_ANSWER_BYTES} bytes are allowed"
                     fault = NoAnswerError(f"{call}: the answer does not end ({limits}).")
                     fault.status = response.status_code
                     raise fault

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ray_synapse.backend import sqlite
 from ray_synapse.backend.protocol import JobId
 from ray_synapse.backend.store import Store
 from ray_synapse.delivery.outbox.schema import MIGRATIONS
@@ -74,6 +75,12 @@ class OutboxStore(Store):
             db.execute("UPDATE notes SET is_said = 1")
         return [row["text"] for row in rows]
 
+    def begin_sending(self) -> None:
+        """Forget what stopped an earlier process, so that it can be found and said again."""
+        with self._write() as db:
+            note_about_in(db, {"stopped": None, "is_hurried": False})
+            db.execute("DELETE FROM notes WHERE is_said")
+
     def unsaid(self, text: str) -> None:
         """Forget that a line was said, so that it can be said again."""
         with self._write() as db:
@@ -85,8 +92,10 @@ class OutboxStore(Store):
 
         It is a lock of the operating system, so it ends with its process however that dies.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+        lock = self.path.with_suffix(".lock")
+        with sqlite.translated(lock):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
         _handles.add(handle)
         try:
             try:

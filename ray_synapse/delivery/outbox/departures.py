@@ -2,11 +2,21 @@
 
 import sqlite3
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from ray_synapse.delivery.outbox.base import WAITING, OutboxStore, count_gone, seconds
+from ray_synapse.delivery.outbox.base import (
+    WAITING,
+    OutboxStore,
+    at_one_moment,
+    count_gone,
+    seconds,
+)
 
+TABLES = ("entries", "snapshots", "models")
+MAX_ID = (1 << 63) - 1  # SQLite's integers
+# Models that are delivered, but whose ids the job's result still lacks.
+UNPLACED = "SELECT 1 FROM models WHERE model IS NOT NULL AND places != '[]'"
 OF_PROCESS = "SELECT process, COUNT(*) AS number FROM {} GROUP BY process"
 
 
@@ -17,11 +27,13 @@ class Letter(NamedTuple):
         key: Its idempotency key: the same letter has the same one, also in another process.
         body: A JSON list of the entries.
         number: How many they are.
+        time: When the first of them was logged, in seconds since 1970.
     """
 
     key: str
     body: bytes
     number: int
+    time: float
 
 
 class Snapshot(NamedTuple):
@@ -137,12 +149,31 @@ class Departures(OutboxStore):
     def has_waiting_entries(self) -> bool:
         """Whether entries of the log still have to go."""
         with self._read() as db:
-            return _exists(db, "entries")
+            return _exists(db, "entries", MAX_ID)
 
-    def is_empty(self) -> bool:
-        """Whether nothing is left that could still be sent."""
+    def newest_ids(self) -> dict[str, int]:
+        """How far each table is filled now, for ``is_empty``."""
+        with self._read() as db, at_one_moment(db):
+            return {
+                table: db.execute(f"SELECT MAX(id) FROM {table}").fetchone()[0] or 0
+                for table in TABLES
+            }
+
+    def is_empty(self, up_to: Mapping[str, int] | None = None) -> bool:
+        """Whether nothing is left that could still be sent.
+
+        Args:
+            up_to: Look only at what was here when ``newest_ids`` gave this.
+        """
+        with self._read() as db, at_one_moment(db):
+            ends = up_to or dict.fromkeys(TABLES, MAX_ID)
+            return not any(_exists(db, table, ends[table]) for table in TABLES)
+
+    def is_stopped(self) -> bool:
+        """Whether the server has refused the token of the process that sends."""
         with self._read() as db:
-            return not any(_exists(db, table) for table in ("entries", "snapshots", "models"))
+            query = "SELECT 1 FROM about WHERE key = 'stopped' AND value != 'null'"
+            return db.execute(query).fetchone() is not None
 
     def _set_letter(self, letter: Letter, state: str, reason: str | None) -> None:
         with self._write() as db:
@@ -188,9 +219,10 @@ def _fitting(rows: Sequence[sqlite3.Row], most: int, most_bytes: int) -> tuple[l
 
 
 def _letter(db: sqlite3.Connection, key: str) -> Letter:
-    query = "SELECT body FROM entries WHERE letter = ? AND state = 'sending' ORDER BY id"
-    bodies = [row["body"] for row in db.execute(query, (key,))]
-    return Letter(key, f"[{','.join(bodies)}]".encode(), len(bodies))
+    query = "SELECT body, time FROM entries WHERE letter = ? AND state = 'sending' ORDER BY id"
+    rows = db.execute(query, (key,)).fetchall()
+    body = f"[{','.join(row['body'] for row in rows)}]".encode()
+    return Letter(key, body, len(rows), rows[0]["time"] if rows else 0.0)
 
 
 def _snapshot(row: sqlite3.Row) -> Snapshot:
@@ -211,6 +243,8 @@ def _set_snapshots(
     )
 
 
-def _exists(db: sqlite3.Connection, table: str) -> bool:
-    query = f"SELECT 1 FROM {table} WHERE state IN (?, ?)"
-    return db.execute(query, WAITING).fetchone() is not None
+def _exists(db: sqlite3.Connection, table: str, up_to: int) -> bool:
+    query = f"SELECT 1 FROM {table} WHERE state IN (?, ?) AND id <= ?"
+    if db.execute(query, (*WAITING, up_to)).fetchone() is not None:
+        return True
+    return table == "models" and db.execute(UNPLACED).fetchone() is not None

@@ -25,7 +25,6 @@ class ModelRow:
         state: ``waiting``, ``parked`` or ``delivered``.
         reason: Why it is parked, or what its last try ended with.
         size: Bytes of the archive, about.
-        sent: How many of these were sent, about.
         upload: The server's id of the upload that has begun, or None.
         uploaded: Whether that one has ended.
         model: The server's id of the model, or None.
@@ -40,15 +39,9 @@ class ModelRow:
     state: str
     reason: str | None
     size: int
-    sent: int
     upload: str | None
     uploaded: bool
     model: int | str | None
-
-    @property
-    def share(self) -> float:
-        """How much of it is uploaded, from 0 to 1."""
-        return min(self.sent / self.size, 1.0) if self.size else 0.0
 
 
 class ModelRows(OutboxStore):
@@ -88,11 +81,27 @@ class ModelRows(OutboxStore):
         with self._read() as db:
             return [_model_row(row) for row in db.execute("SELECT * FROM models ORDER BY id")]
 
-    def waiting_models(self) -> list[ModelRow]:
-        """Those that still have to go."""
-        query = "SELECT * FROM models WHERE state = 'waiting' ORDER BY id"
+    def waiting_models(self) -> list[int]:
+        """The numbers of those that still have to go."""
+        query = "SELECT id FROM models WHERE state = 'waiting' ORDER BY id"
         with self._read() as db:
-            return [_model_row(row) for row in db.execute(query)]
+            return [row["id"] for row in db.execute(query)]
+
+    def model(self, number: int) -> ModelRow:
+        """One of them."""
+        with self._read() as db:
+            return _model_row(db.execute("SELECT * FROM models WHERE id = ?", (number,)).fetchone())
+
+    def shares(self) -> dict[int, float]:
+        """How much of each model is done, from 0 to 1; one that is parked is done, too."""
+        query = "SELECT id, state, sent, size FROM models"
+        with self._read() as db:
+            return {
+                row["id"]: 1.0
+                if row["state"] != "waiting"
+                else min(row["sent"] / max(row["size"], 1), 0.99)
+                for row in db.execute(query)
+            }
 
     def set_model(self, number: int, **columns: Any) -> None:
         """Note how far a model came: ``upload``, ``uploaded``, ``sent``, ``reason``, ``state``."""
@@ -101,16 +110,22 @@ class ModelRows(OutboxStore):
             db.execute(f"UPDATE models SET {assignments} WHERE id = ?", (*columns.values(), number))
 
     def model_delivered(self, number: int, model: int | str) -> None:
-        """It is registered: the job's result that still lacks its id is completed."""
+        """It is registered. The job's result that lacks its id is completed later, for many."""
+        self.set_model(number, state="delivered", reason=None, model=dumps(model))
+
+    def complete_result(self) -> None:
+        """Put the ids of models that were registered since into the job's result."""
+        query = "SELECT id, places, model FROM models WHERE model IS NOT NULL AND places != '[]'"
+        with self._read() as db:
+            if db.execute(query).fetchone() is None:
+                return
         with self._write() as db:
-            db.execute(
-                "UPDATE models SET state = 'delivered', reason = NULL, model = ? WHERE id = ?",
-                (dumps(model), number),
+            rows = db.execute(query).fetchall()
+            known = [(json.loads(row["places"]), json.loads(row["model"])) for row in rows]
+            _complete_result(db, known)
+            db.executemany(
+                "UPDATE models SET places = '[]' WHERE id = ?", [(row["id"],) for row in rows]
             )
-            query = "SELECT places FROM models WHERE id = ?"
-            places = json.loads(db.execute(query, (number,)).fetchone()["places"])
-            if places:
-                _complete_result(db, [(places, model)])
 
     def put_result(self, summary: Wire, places: dict[int, list[list[str | int]]]) -> None:
         """Keep the job's result, and where in it the id of each model goes that comes later.
@@ -124,11 +139,7 @@ class ModelRows(OutboxStore):
             for number, paths in places.items():
                 db.execute("UPDATE models SET places = ? WHERE id = ?", (dumps(paths), number))  # type: ignore[arg-type]  # lists of lists of JSON
             put_snapshot(db, "result", dumps(summary))
-            query = "SELECT places, model FROM models WHERE model IS NOT NULL AND places != '[]'"
-            known = [
-                (json.loads(row["places"]), json.loads(row["model"])) for row in db.execute(query)
-            ]
-            _complete_result(db, known)
+        self.complete_result()
 
 
 def _complete_result(db: sqlite3.Connection, models: list[tuple[Any, int | str]]) -> None:
@@ -153,7 +164,5 @@ def _complete_result(db: sqlite3.Connection, models: list[tuple[Any, int | str]]
 def _model_row(row: sqlite3.Row) -> ModelRow:
     parsed = {key: json.loads(row[key]) for key in ("identity", "configuration", "parent")}
     model = None if row["model"] is None else json.loads(row["model"])
-    plain = {
-        key: row[key] for key in ("id", "name", "uri", "state", "reason", "size", "sent", "upload")
-    }
+    plain = {key: row[key] for key in ("id", "name", "uri", "state", "reason", "size", "upload")}
     return ModelRow(**plain, **parsed, uploaded=bool(row["uploaded"]), model=model)

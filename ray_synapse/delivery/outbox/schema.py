@@ -61,6 +61,8 @@ MIGRATIONS = (
         time REAL NOT NULL,
         UNIQUE (name, identity)
     );
+    CREATE INDEX models_by_state ON models (state, id);
+    CREATE INDEX models_to_place ON models (id) WHERE model IS NOT NULL AND places != '[]';
     CREATE TABLE notes (                       -- what a person should read, each once
         id INTEGER PRIMARY KEY,
         text TEXT NOT NULL UNIQUE,
