@@ -145,6 +145,7 @@ def _send(leftover: Leftover) -> bool:
         return False
     outbox, holder = leftover.outbox, Holder(leftover.outbox, leftover.job, credentials)
     line, total = console.ProgressLine(), leftover.counts().waiting
+    outbox.begin_sending()
     holder.resume()
 
     def is_done() -> bool:

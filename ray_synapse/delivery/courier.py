@@ -39,6 +39,8 @@ class Courier:
         self._relay: Any = None
         self._artifacts: dict[int, Artifact] = {}  # of models that were to be delivered
         self._holder = Holder(backend.outbox, backend.spec.job, credentials)
+        with contextlib.suppress(StorageError):
+            self._outbox.begin_sending()
         self._holder.resume()
         self._closed = threading.Event()
         threading.Thread(

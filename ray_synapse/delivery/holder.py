@@ -42,7 +42,7 @@ class Holder:
 
     def __init__(self, outbox: Outbox, job: JobId, credentials: Credentials) -> None:
         self._outbox, self._job = outbox, job
-        self._api, self._host = HttpApi(credentials), credentials.host
+        self._api, self._credentials = HttpApi(credentials), credentials
         self._home = outbox.path.parents[1]
         self._standing = Standing(outbox, job, credentials.host)
         self._wanted, self._paused = threading.Event(), threading.Event()
@@ -61,7 +61,7 @@ class Holder:
     def resume(self) -> None:
         """Send from now on, as soon as no other process holds the outbox. Waits for nothing."""
         with contextlib.suppress(StorageError):
-            self._outbox.begin_sending()
+            self._outbox.note_about(stopped=None)
         self._standing.stopped = False
         self._paused.clear()
         self._wanted.set()
@@ -92,7 +92,9 @@ class Holder:
 
     def fetch_model(self, model_id: int | str) -> Model:
         """Download a model from the server and unpack it, in the calling thread."""
-        return fetch_model(self._api, self._host, self._home, model_id)
+        api = HttpApi(self._credentials)  # of its own: the other's ends with the right to send
+        with contextlib.closing(api):
+            return fetch_model(api, self._credentials.host, self._home, model_id)
 
     # The threads
 

@@ -25,6 +25,7 @@ class ModelRow:
         state: ``waiting``, ``parked`` or ``delivered``.
         reason: Why it is parked, or what its last try ended with.
         size: Bytes of the archive, about.
+        sent: How many of these the server has, about.
         upload: The server's id of the upload that has begun, or None.
         uploaded: Whether that one has ended.
         model: The server's id of the model, or None.
@@ -39,6 +40,7 @@ class ModelRow:
     state: str
     reason: str | None
     size: int
+    sent: int
     upload: str | None
     uploaded: bool
     model: int | str | None
@@ -164,5 +166,5 @@ def _complete_result(db: sqlite3.Connection, models: list[tuple[Any, int | str]]
 def _model_row(row: sqlite3.Row) -> ModelRow:
     parsed = {key: json.loads(row[key]) for key in ("identity", "configuration", "parent")}
     model = None if row["model"] is None else json.loads(row["model"])
-    plain = {key: row[key] for key in ("id", "name", "uri", "state", "reason", "size", "upload")}
+    plain = {key: row[key] for key in ("id", "name", "uri", "state", "reason", "size", "sent", "upload")}
     return ModelRow(**plain, **parsed, uploaded=bool(row["uploaded"]), model=model)
