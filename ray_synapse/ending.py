@@ -45,6 +45,9 @@ def _close(run: TrainRun) -> None:
         courier.close(at_once=run._patience.left <= 0)
     run._channel.close_relay()
     if isinstance(backend, SynapseBackend):
+        backend.is_over = True
+        for note in backend.outbox.take_notes():
+            console.say(note)
         text = undelivered(run.job_id, run._channel.counts().values(), backend.left(run.job_id))
         if text:
             console.say(text)

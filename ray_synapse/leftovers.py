@@ -43,7 +43,8 @@ class Leftover:
 
     def counts(self) -> Counts:
         """What became of its records."""
-        return Counts.total(self.outbox.counts().values())
+        counts = self.outbox.counts(is_over=not self.is_held())
+        return Counts.total(counts.values())
 
     def is_held(self) -> bool:
         """Whether a process sends it now."""
@@ -115,20 +116,26 @@ def _sync(leftover: Leftover) -> bool:
         return True
     before = leftover.counts().delivered, outbox.left().models.get("delivered", 0)
     try:
-        done = _send(leftover)
+        return _send(leftover)
     except (BackendError, SettingsError) as error:
         console.say(f"job {job}: {error}")
         return False
-    records = leftover.counts().delivered - before[0]
-    models = outbox.left().models.get("delivered", 0) - before[1]
+    finally:
+        _report(leftover, *before)
+
+
+def _report(leftover: Leftover, records: int, models: int) -> None:
+    """Say what was delivered, beside what was before, and what is left."""
+    counts, left = leftover.counts(), leftover.outbox.left()
+    records, models = counts.delivered - records, left.models.get("delivered", 0) - models
+    job = leftover.job
     if records or models:
         print(f"job {job}: {records:,} records and {models:,} models delivered to {leftover.where}")
-    for text in outbox.take_notes():
+    for text in leftover.outbox.take_notes():
         console.say(text)
-    rest = undelivered(job, [leftover.counts()], outbox.left())
+    rest = undelivered(job, [counts], left)
     if rest:
         console.say(rest)
-    return done
 
 
 def _send(leftover: Leftover) -> bool:
@@ -149,7 +156,7 @@ def _send(leftover: Leftover) -> bool:
     holder.resume()
 
     def is_done() -> bool:
-        left = leftover.counts().waiting
+        left = Counts.total(outbox.counts(is_over=True).values()).waiting
         line.move(display_name(leftover.name), max(total - left, 0), total, "records")
         return outbox.is_empty() or outbox.is_stopped()
 
@@ -176,6 +183,11 @@ def _show(leftover: Leftover) -> None:
     name = printable(display_name(leftover.name))
     print(f"job {leftover.job}  {name}  {leftover.where}")
     print(f"  records: {_words(counts._asdict(), 'logged', 'delivered')}")
+    if dropped := leftover.outbox.dropped_here():
+        print(f"  {dropped:,} were dropped for want of room: RAY_SYNAPSE_OUTBOX_BYTES gives more")
+    lost = counts.dropped - Counts.total(leftover.outbox.counts().values()).dropped
+    if lost:
+        print(f"  {lost:,} of those that were dropped ended with the process that had logged them")
     if left.models:
         print(f"  models: {_words(left.models)}")
     if left.oldest_s is not None:

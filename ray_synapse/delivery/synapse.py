@@ -54,6 +54,7 @@ class SynapseBackend:
 
     def __init__(self, spec: SynapseSpec) -> None:
         self.spec = spec
+        self.is_over = False  # the run has ended: nothing comes from its other processes any more
         self.outbox = spec.outbox()
 
     def introduce(self, name: str) -> None:
@@ -81,7 +82,7 @@ class SynapseBackend:
 
     def counts(self, job: JobId) -> dict[str, Counts]:
         """What became of the records of each process that came here."""
-        return self.outbox.counts()
+        return self.outbox.counts(is_over=self.is_over)
 
     def left(self, job: JobId) -> Left:
         """What is not delivered, or never will be."""

@@ -166,5 +166,7 @@ def _complete_result(db: sqlite3.Connection, models: list[tuple[Any, int | str]]
 def _model_row(row: sqlite3.Row) -> ModelRow:
     parsed = {key: json.loads(row[key]) for key in ("identity", "configuration", "parent")}
     model = None if row["model"] is None else json.loads(row["model"])
-    plain = {key: row[key] for key in ("id", "name", "uri", "state", "reason", "size", "sent", "upload")}
+    plain = {
+        key: row[key] for key in ("id", "name", "uri", "state", "reason", "size", "sent", "upload")
+    }
     return ModelRow(**plain, **parsed, uploaded=bool(row["uploaded"]), model=model)

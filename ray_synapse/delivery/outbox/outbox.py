@@ -1,5 +1,6 @@
 """The durable queue of a run: filled by any process of the machine, emptied by one."""
 
+from collections import Counter, defaultdict
 from typing import Any
 
 from ray_synapse.backend.protocol import Counts, Left
@@ -14,24 +15,38 @@ KEPT_ASIDE = ("in_doubt", "parked")
 class Outbox(Arrivals, Departures, ModelRows):
     """A run's outbox. Every method may be called from any thread, and raises ``StorageError``."""
 
-    def counts(self) -> dict[str, Counts]:
-        """What became of the records of each process that came here."""
+    def counts(self, *, is_over: bool = False) -> dict[str, Counts]:
+        """What became of the records of each process that came here.
+
+        Args:
+            is_over: Whether the processes have ended: what they have logged and did not come here
+                was lost with them, and is counted as dropped. Else it waits, in them.
+        """
         with self._read() as db, at_one_moment(db):
             processes = db.execute("SELECT * FROM processes").fetchall()
             gone = db.execute("SELECT * FROM gone").fetchall()
-            aside = db.execute(
-                "SELECT process, state AS word, COUNT(*) AS number FROM (SELECT process, state "
-                "FROM entries UNION ALL SELECT process, state FROM snapshots) "
-                "WHERE state IN (?, ?) GROUP BY process, state",
-                KEPT_ASIDE,
+            here = db.execute(
+                "SELECT process, COUNT(*) AS number, "
+                "CASE WHEN state = 'sending' THEN 'waiting' ELSE state END AS word FROM (SELECT process, state FROM entries UNION ALL "
+                "SELECT process, state FROM snapshots WHERE state != 'delivered') "
+                "GROUP BY process, word"
             ).fetchall()
-        words: dict[str, dict[str, int]] = {}
+        words: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for row in processes:
-            words[row["process"]] = {key: row[key] for key in ("logged", "dropped", "replaced")}
-        for row in (*gone, *aside):
-            of_process = words.setdefault(row["process"], {})
-            of_process[row["word"]] = of_process.get(row["word"], 0) + row["number"]
-        return {process: Counts.of(**numbers) for process, numbers in words.items()}
+            words[row["process"]].update({key: row[key] for key in ("dropped", "replaced")})
+        for row in (*gone, *here):
+            words[row["process"]][row["word"]] += row["number"]
+        for row in processes:
+            known = words[row["process"]]
+            known["dropped" if is_over else "waiting"] += row["logged"] - known.total()
+            known["logged"] = row["logged"]
+        return {process: Counts(**numbers) for process, numbers in words.items()}
+
+    def dropped_here(self) -> int:
+        """How many records were dropped since too much waited."""
+        query = "SELECT COALESCE(SUM(number), 0) FROM gone WHERE word = 'dropped'"
+        with self._read() as db:
+            return int(db.execute(query).fetchone()[0])
 
     def progress(self) -> tuple[int, ...]:
         """Numbers that change whenever something was delivered, or bytes of a model moved."""
