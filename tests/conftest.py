@@ -1,5 +1,6 @@
 """What every test needs."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from ray_synapse.backend.protocol import JobId
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the embedded backend: each test has its own, and no server is configured."""
     folder = tmp_path / "ray_synapse-home"
+    for variable in list(os.environ):
+        if variable.startswith(("SYNAPSE_", "RAY_SYNAPSE_")):
+            monkeypatch.delenv(variable)
     monkeypatch.setenv("RAY_SYNAPSE_HOME", str(folder))
-    for variable in ("SYNAPSE_HOST", "RAY_SYNAPSE_UPLOAD"):
-        monkeypatch.delenv(variable, raising=False)
     return folder
 
 

@@ -166,7 +166,11 @@ def test_a_job_that_does_not_exist_is_one_clean_line_and_exit_code_1(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["no-such-command"], ["show"], ["show", "x"], ["rm"], ["ls", "--no-such"]]
+    "arguments",
+    [
+        *([], ["no-such-command"], ["show"], ["show", "x"], ["rm"], ["ls", "--no-such"]),
+        *(["doctor", "1"], ["sync", "1", "2"], ["sync", "--no-such"]),
+    ],
 )
 def test_wrong_arguments_are_exit_code_2_and_say_how_to_call_it(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
@@ -177,7 +181,9 @@ def test_wrong_arguments_are_exit_code_2_and_say_how_to_call_it(
     assert "usage: ray-synapse" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["show", "--help"], ["rm", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([name, "--help"] for name in ("show", "rm", "doctor", "sync"))]
+)
 def test_help_is_there_for_each_command(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,6 +206,14 @@ def test_as_a_process_it_prints_plain_text_into_a_pipe(backend: LocalBackend) ->
     assert "\x1b" not in done.stdout
     header = next(line for line in done.stdout.splitlines() if line.startswith("trial "))
     assert header.split() == ["trial", "status", "lr", "accuracy"]
+
+
+@pytest.mark.parametrize("name", ["doctor", "sync"])
+def test_where_nothing_was_ever_logged_for_a_server_nothing_is_left(name: str, home: Path) -> None:
+    done = command(name)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("nothing is left to deliver")
+    assert not home.exists()  # looking makes nothing
 
 
 def test_as_a_process_an_error_is_one_clean_line(backend: LocalBackend) -> None:

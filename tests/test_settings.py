@@ -8,6 +8,19 @@ import pytest
 from ray_synapse import settings
 from ray_synapse.errors import SettingsError
 
+SERVER = {
+    "host": "SYNAPSE_HOST",
+    "access_token": "SYNAPSE_ACCESS_TOKEN",
+    "user_token": "SYNAPSE_PLUGIN_RUN_USER_TOKEN",
+    "tenant": "SYNAPSE_PLUGIN_RUN_TENANT",
+}
+VARIABLES = (
+    *SERVER.values(),
+    "SYNAPSE_JOB_ID",
+    *(f"RAY_SYNAPSE_{each}" for each in ("HOME", "UPLOAD", "BACKEND", "OFFLINE")),
+    *("RAY_SYNAPSE_DEADLINE_S", "RAY_SYNAPSE_OUTBOX_BYTES"),
+)
+
 
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -31,7 +44,8 @@ def test_without_any_setting_runs_are_kept_in_the_users_home_and_all_is_uploaded
 ) -> None:
     loaded = settings.load()
     assert loaded.home == user / ".ray_synapse"
-    assert loaded.host is None
+    assert (loaded.server, loaded.job_id, loaded.backend) == ({}, None, None)
+    assert (loaded.offline, loaded.deadline_s, loaded.outbox_bytes) == (False, 30.0, 1 << 30)
     assert loaded.upload == "all"
 
 
@@ -55,10 +69,11 @@ def test_a_relative_home_becomes_absolute_since_trials_run_in_other_folders(
 
 
 def test_an_empty_variable_counts_as_not_set(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("RAY_SYNAPSE_HOME", "RAY_SYNAPSE_UPLOAD", "SYNAPSE_HOST"):
+    unset = settings.load()
+    for variable in VARIABLES:
         monkeypatch.setenv(variable, "")
-    loaded = settings.load()
-    assert (loaded.home, loaded.upload, loaded.host) == (user / ".ray_synapse", "all", None)
+    assert settings.load() == unset
+    assert unset.home == user / ".ray_synapse"
 
 
 @pytest.mark.parametrize("value", ["all", "best", "none"])
@@ -93,20 +108,35 @@ def test_an_unknown_mode_is_an_error_that_names_what_is_allowed(value: object) -
         settings.check_mode(value, "mode")
 
 
-def test_the_host_is_read_from_the_environment_first(
-    user: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", SERVER)
+def test_each_setting_of_the_server_is_read_from_the_environment_first(
+    user: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    write_config(user, json.dumps({"host": "https://from.file"}))
-    monkeypatch.setenv("SYNAPSE_HOST", "https://from.env")
+    write_config(user, json.dumps({name: "from-the-file"}))
+    monkeypatch.setenv(SERVER[name], "from-the-environment")
     loaded = settings.load()
-    assert (loaded.host, loaded.host_from) == ("https://from.env", "SYNAPSE_HOST")
+    assert loaded.server == {name: "from-the-environment"}
+    assert loaded.sources == {name: SERVER[name]}
 
 
-def test_the_host_is_else_read_from_synapses_own_file(user: Path) -> None:
-    file = write_config(user, json.dumps({"host": "https://from.file", "access_token": "secret"}))
+@pytest.mark.parametrize("name", SERVER)
+def test_each_setting_of_the_server_is_else_read_from_synapses_own_file(
+    user: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    file = write_config(user, json.dumps({name: "from-the-file"}))
+    monkeypatch.setenv(SERVER[name], "")
     loaded = settings.load()
-    assert (loaded.host, loaded.host_from) == ("https://from.file", str(file))
-    assert "secret" not in repr(loaded)
+    assert loaded.server == {name: "from-the-file"}
+    assert loaded.sources == {name: f"{name} in {file}"}
+
+
+def test_no_token_is_shown_with_the_settings(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_config(user, json.dumps({"host": "https://from.file", "access_token": "s3cret-a"}))
+    monkeypatch.setenv("SYNAPSE_PLUGIN_RUN_USER_TOKEN", "s3cret-u")
+    loaded = settings.load()
+    assert loaded.server["access_token"] == "s3cret-a"
+    assert loaded.server["user_token"] == "s3cret-u"
+    assert "s3cret" not in repr(loaded)
 
 
 @pytest.mark.parametrize(
@@ -114,9 +144,74 @@ def test_the_host_is_else_read_from_synapses_own_file(user: Path) -> None:
 )
 def test_a_file_that_names_no_host_is_passed_over(user: Path, text: str) -> None:
     write_config(user, text)
-    assert settings.load().host is None
+    assert settings.load().server == {}
 
 
 def test_a_file_that_is_no_text_is_passed_over(user: Path) -> None:
     write_config(user, "").write_bytes(b"\xff\xfe\x00")
-    assert settings.load().host is None
+    assert settings.load().server == {}
+
+
+def test_the_job_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNAPSE_JOB_ID", "0190a1b2-uuid")
+    assert settings.load().job_id == "0190a1b2-uuid"
+
+
+def test_the_environment_can_choose_the_embedded_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_SYNAPSE_BACKEND", "local")
+    assert settings.load().backend == "local"
+
+
+@pytest.mark.parametrize(
+    ("value", "offline"), [("1", True), ("true", True), ("TRUE", True), ("0", False)]
+)
+def test_the_environment_can_forbid_connections(
+    monkeypatch: pytest.MonkeyPatch, value: str, offline: bool
+) -> None:
+    monkeypatch.setenv("RAY_SYNAPSE_OFFLINE", value)
+    assert settings.load().offline is offline
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("0", 0.0), ("2.5", 2.5), ("600", 600.0)])
+def test_the_environment_can_set_how_long_the_end_waits(
+    monkeypatch: pytest.MonkeyPatch, value: str, seconds: float
+) -> None:
+    monkeypatch.setenv("RAY_SYNAPSE_DEADLINE_S", value)
+    assert settings.load().deadline_s == seconds
+
+
+def test_the_environment_can_limit_what_is_kept_on_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_SYNAPSE_OUTBOX_BYTES", "5000000")
+    assert settings.load().outbox_bytes == 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("RAY_SYNAPSE_BACKEND", "cloud", 'allowed is "local"'),
+        ("RAY_SYNAPSE_OFFLINE", "yes", "allowed are 1 and 0"),
+        ("RAY_SYNAPSE_DEADLINE_S", "soon", "0 or more"),
+        ("RAY_SYNAPSE_DEADLINE_S", "-1", "0 or more"),
+        ("RAY_SYNAPSE_DEADLINE_S", "nan", "0 or more"),
+        ("RAY_SYNAPSE_DEADLINE_S", "inf", "0 or more"),
+        ("RAY_SYNAPSE_OUTBOX_BYTES", "1GB", "bytes, 1048576 or more"),
+        ("RAY_SYNAPSE_OUTBOX_BYTES", "1000", "bytes, 1048576 or more"),
+        ("RAY_SYNAPSE_OUTBOX_BYTES", "-5", "bytes, 1048576 or more"),
+    ],
+)
+def test_a_variable_with_a_wrong_value_is_an_error_that_names_it_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        settings.load()
+    for part in (variable, repr(value), words):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [True, None, "", [], -0.1, float("nan")])
+def test_an_argument_that_is_no_number_of_seconds_is_an_error(value: object) -> None:
+    with pytest.raises(SettingsError, match="deadline_s is"):
+        settings.check_seconds(value, "deadline_s")

@@ -27,7 +27,8 @@ class Outbox(Arrivals, Departures, ModelRows):
             gone = db.execute("SELECT * FROM gone").fetchall()
             here = db.execute(
                 "SELECT process, COUNT(*) AS number, "
-                "CASE WHEN state = 'sending' THEN 'waiting' ELSE state END AS word FROM (SELECT process, state FROM entries UNION ALL "
+                "CASE WHEN state = 'sending' THEN 'waiting' ELSE state END AS word FROM "
+                "(SELECT process, state FROM entries UNION ALL "
                 "SELECT process, state FROM snapshots WHERE state != 'delivered') "
                 "GROUP BY process, word"
             ).fetchall()
