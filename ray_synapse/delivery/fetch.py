@@ -90,6 +90,8 @@ class Downloads:
         """Begin a download, or say what became of it. An error is said once, then it is retried."""
         with self._lock:
             found = self._found.get(model_id)
+            if found is not None and found.model and not Path(found.model["path"]).is_dir():
+                found = None  # the cache was emptied
             if found is None:
                 self._found[model_id] = found = Fetched()
                 threading.Thread(target=self._run, args=(model_id,), daemon=True).start()

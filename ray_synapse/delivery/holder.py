@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -55,6 +55,7 @@ class Holder:
         self._choosing = threading.Lock()  # holds the next two together
         self._taken: set[int] = set()  # models that one of the threads has
         self._tries: defaultdict[int, Backoff] = defaultdict(Backoff)  # of each model
+        self._reads: Counter[int] = Counter()  # that failed, of the files of each model
         for work in (self._send, *[self._upload] * UPLOADS):
             threading.Thread(target=work, name="ray_synapse-delivery", daemon=True).start()
 
@@ -173,8 +174,8 @@ class Holder:
             may_follow = verdict(error, repeatable=True) in (Verdict.AGAIN, Verdict.STOP)
             self._failed(model, error, str(error), is_final=not may_follow)
         except Exception as error:  # a file system's, or an answer that lacks what it must have
-            is_last = self._tries[model.id].attempt + 1 >= MAX_READS
-            is_final = is_last or isinstance(error, FileNotFoundError)
+            self._reads[model.id] += 1
+            is_final = isinstance(error, FileNotFoundError) or self._reads[model.id] >= MAX_READS
             reason = f"its files: {error}" if isinstance(error, OSError) else repr(error)
             self._failed(model, BackendError(), reason, is_final=is_final)
         else:

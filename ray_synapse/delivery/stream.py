@@ -4,6 +4,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from ray_synapse.archive import Archive
@@ -14,7 +15,16 @@ from ray_synapse.delivery.retry import Verdict, verdict
 from ray_synapse.errors import BackendError, NotFoundError
 
 CHUNK_BYTES = 50 << 20  # as the published client: the server is known to take it
-SETTLE_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # a server was seen to finish 17 s after its client gave up
+SETTLE_S = (
+    1.0,
+    1.0,
+    2.0,
+    4.0,
+    4.0,
+    4.0,
+    8.0,
+    8.0,
+)  # a server was seen to finish 17 s after its client gave up
 NOTE_EVERY_S = 0.5  # how far an upload came
 
 
@@ -115,18 +125,25 @@ class UploadStream:
             self._outbox.set_model(self._model.id, upload=self._upload)
 
     def _finish(self, md5: str) -> None:
+        """End the upload. A server that gave no answer may still be at it: then it is only asked."""
         assert self._upload is not None
-        try:
-            self._api.finish_upload(self._upload, {"md5": md5}, key=f"end-{self._upload}")
-        except BackendError as error:
-            if not error.was_sent or verdict(error, repeatable=True) is not Verdict.AGAIN:
-                raise
-            for wait in SETTLE_S:
-                if self._pause(wait):
+        waits = iter(SETTLE_S)
+        while True:
+            try:
+                self._api.finish_upload(self._upload, {"md5": md5}, key=f"end-{self._upload}")
+                return
+            except BackendError as error:
+                if verdict(error, repeatable=True) is not Verdict.AGAIN:
                     raise
-                if self._api.get_upload(self._upload).get("completed_at"):
-                    return
-            raise
+                is_lost = error.was_sent and error.status is None
+                asked = list(waits if is_lost else islice(waits, 1))
+                for wait in asked:
+                    if self._pause(wait):
+                        raise
+                    if self._api.get_upload(self._upload).get("completed_at"):
+                        return
+                if is_lost or not asked:
+                    raise
 
     def _done(self) -> str:
         assert self._upload is not None

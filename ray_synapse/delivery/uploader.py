@@ -15,8 +15,8 @@ from ray_synapse.delivery.retry import Verdict, verdict
 from ray_synapse.delivery.stream import SETTLE_S, UploadStream
 from ray_synapse.errors import BackendError, NotFoundError, RefusedError
 
-MAX_VERSIONS = 1_000  # of one trial's model: beyond that something else is wrong
 ASKED_TIMES = 3  # for a model whose registration got no answer, before it is tried again
+MAX_VERSIONS = 1_000  # of one trial's model: beyond that something else is wrong
 
 
 class Uploader:
