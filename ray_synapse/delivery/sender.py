@@ -21,7 +21,6 @@ POLL_S = 0.2  # between two looks for something to send
 MIN_INTERVAL_S = 1.0  # between two tables, or two states of the job: nobody reads faster
 SLOWNESS = 5.0  # a table that took a second is followed by the next one after so many
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
-MAX_SAME_500 = 5  # in a row for one letter whose key the server honours
 KEY_S = 6 * 24 * 3600.0  # the served backend remembers a key for a week
 JOB_FIELDS = ("progress_record", "result", "status")
 
@@ -159,9 +158,6 @@ class Sender:
     def _letter_failed(self, lane: Lane, letter: Letter, error: BackendError) -> None:
         self._standing.failed(error)
         what = verdict(error, repeatable=self._honours_keys)
-        if what is Verdict.AGAIN and error.status == 500 and lane.backoff.attempt >= MAX_SAME_500:
-            # Had it been done, its key would have got the answer by now: so something in it is bad.
-            what = Verdict.SPLIT
         if what in (Verdict.AGAIN, Verdict.STOP):
             if not self._honours_keys:
                 self._note_outcome(partial(self._outbox.letter_back, letter))

@@ -125,7 +125,7 @@ class UploadStream:
             self._outbox.set_model(self._model.id, upload=self._upload)
 
     def _finish(self, md5: str) -> None:
-        """End the upload. A server that gave no answer may still be at it: then it is only asked."""
+        """End the upload. A server that gave no answer may still be at it, and is only asked."""
         assert self._upload is not None
         waits = iter(SETTLE_S)
         while True:
