@@ -68,7 +68,12 @@ def wait_before(attempt: int, error: BackendError, chance: float | None = None) 
     """
     chance = random.random() if chance is None else chance
     growing = min(FIRST_WAIT_S * 2.0 ** min(attempt - 1, 30), MAX_WAIT_S / 1.5) * (0.5 + chance)
-    return max(growing, min(error.retry_after or 0.0, MAX_RETRY_AFTER_S))
+    return at_least_asked(growing, error)
+
+
+def at_least_asked(wait: float, error: BackendError) -> float:
+    """A wait in seconds, or what the server asked for if that is longer."""
+    return max(wait, min(error.retry_after or 0.0, MAX_RETRY_AFTER_S))
 
 
 class Backoff:

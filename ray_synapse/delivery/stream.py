@@ -11,7 +11,7 @@ from ray_synapse.archive import Archive
 from ray_synapse.backend.http import HttpApi
 from ray_synapse.delivery.outbox.models import ModelRow
 from ray_synapse.delivery.outbox.outbox import Outbox
-from ray_synapse.delivery.retry import Verdict, verdict
+from ray_synapse.delivery.retry import Verdict, at_least_asked, verdict
 from ray_synapse.errors import BackendError, NotFoundError
 
 CHUNK_BYTES = 50 << 20  # as the published client: the server is known to take it
@@ -95,7 +95,7 @@ class UploadStream:
                 self._is_sure = self._upload is None
                 wait = next(waits, None)
                 can_go_on = verdict(error, repeatable=True) is Verdict.AGAIN
-                if wait is None or not can_go_on or self._pause(wait):
+                if wait is None or not can_go_on or self._pause(at_least_asked(wait, error)):
                     raise
 
     def _ask(self) -> dict[str, Any]:
@@ -128,19 +128,22 @@ class UploadStream:
         """End the upload. A server that gave no answer may still be at it, and is only asked."""
         assert self._upload is not None
         waits = iter(SETTLE_S)
+        is_first = True
         while True:
             try:
                 self._api.finish_upload(self._upload, {"md5": md5}, key=f"end-{self._upload}")
                 return
             except BackendError as error:
                 if verdict(error, repeatable=True) is not Verdict.AGAIN:
+                    if not is_first and self._ask().get("completed_at"):
+                        return  # it is refused since an earlier try has worked
                     raise
-                is_lost = error.was_sent and error.status is None
+                is_first, is_lost = False, error.was_sent and error.status is None
                 asked = list(waits if is_lost else islice(waits, 1))
                 for wait in asked:
-                    if self._pause(wait):
+                    if self._pause(at_least_asked(wait, error)):
                         raise
-                    if self._api.get_upload(self._upload).get("completed_at"):
+                    if self._ask().get("completed_at"):
                         return
                 if is_lost or not asked:
                     raise

@@ -11,7 +11,7 @@ from ray_synapse.backend.http import HttpApi
 from ray_synapse.backend.protocol import JobId
 from ray_synapse.delivery.outbox.models import ModelRow
 from ray_synapse.delivery.outbox.outbox import Outbox
-from ray_synapse.delivery.retry import Verdict, verdict
+from ray_synapse.delivery.retry import Verdict, at_least_asked, verdict
 from ray_synapse.delivery.stream import SETTLE_S, UploadStream
 from ray_synapse.errors import BackendError, NotFoundError, RefusedError
 
@@ -132,7 +132,7 @@ class Uploader:
                 known = self._find(model)[1]
                 if known is not None:
                     return known
-                if self._pause(wait):
+                if self._pause(at_least_asked(wait, error)):
                     break
             raise
 
