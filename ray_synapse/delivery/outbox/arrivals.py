@@ -84,19 +84,15 @@ class Arrivals(OutboxStore):
         used = _used(db)
         if used <= self._limit:
             return
-        excess = used - int(self._limit * KEPT_SHARE)
-        dropped = []
+        excess, freed = used - int(self._limit * KEPT_SHARE), 0
         for event in DROPPABLE:
-            number, freed = _drop_oldest(db, event, excess)
-            excess -= freed
-            if number:
-                dropped.append(f"{number:,} {'images' if event == 'visualization' else 'metrics'}")
-        if dropped:
+            freed += _drop_oldest(db, event, excess - freed)
+        if freed:
             leave_note(
                 db,
-                f"job {self._job}: what waits to be delivered takes more than "
-                f"{size_of(self._limit)}: the oldest {' and '.join(dropped)} were dropped. "
-                "RAY_SYNAPSE_OUTBOX_BYTES sets the limit.",
+                f"job {self._job}: more than {size_of(self._limit)} wait to be delivered: the "
+                "oldest images and then the oldest metrics are dropped; `ray-synapse doctor` "
+                "counts them. RAY_SYNAPSE_OUTBOX_BYTES sets the limit.",
             )
 
 
@@ -139,8 +135,8 @@ def _used(db: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
-def _drop_oldest(db: sqlite3.Connection, event: str, excess: int) -> tuple[int, int]:
-    """Drop entries of an event until so many bytes are free, about. Returns how many, and bytes."""
+def _drop_oldest(db: sqlite3.Connection, event: str, excess: int) -> int:
+    """Drop entries of an event until so many bytes are free, about. Returns how many are."""
     last, freed = 0, 0
     by_process: dict[str, int] = {}
     rows = db.execute(
@@ -157,4 +153,4 @@ def _drop_oldest(db: sqlite3.Connection, event: str, excess: int) -> tuple[int, 
         "DELETE FROM entries WHERE event = ? AND state != 'sending' AND id <= ?", (event, last)
     )
     count_gone(db, "dropped", by_process.items())
-    return sum(by_process.values()), freed
+    return freed
