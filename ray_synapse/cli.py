@@ -10,6 +10,7 @@ from pathlib import Path
 from ray_synapse import __version__, leftovers, settings, views
 from ray_synapse.backend.api.embedded import EmbeddedApi
 from ray_synapse.backend.local import LocalBackend
+from ray_synapse.delivery.outbox.base import FOLDER
 from ray_synapse.errors import LibraryError, SynapseError
 from ray_synapse.names import display_name
 
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _list(backend: LocalBackend, options: argparse.Namespace) -> int:
     jobs, (count, size) = backend.jobs(), backend.models_without_job()
+    if (backend.home / FOLDER).is_dir():
+        print("runs on a server are listed there; `ray-synapse doctor` shows what it has not got")
     if not jobs and not count:
         print(f"no runs yet in {backend.home}; ray_synapse.init(name) makes one")
         return 0

@@ -25,10 +25,8 @@ TRIED_S = 10.0  # a server that is down: long enough for a hiccup, short for a p
 ANSWER_S = 3.0  # for each of these tries: so that a server that hangs is tried more than once
 MAX_WAIT_S = 2.0  # between two of them
 PUBLIC_HOST = "https://api.synapse.sh"
-WAY_OUT = (
-    'backend="local" or RAY_SYNAPSE_BACKEND=local takes the embedded backend, offline=True or '
-    "RAY_SYNAPSE_OFFLINE=1 keeps everything for later."
-)
+WAY_TO_LOCAL = 'backend="local" or RAY_SYNAPSE_BACKEND=local takes the embedded backend'
+WAY_OUT = f"{WAY_TO_LOCAL}, offline=True or RAY_SYNAPSE_OFFLINE=1 keeps everything for later."
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def credentials_for(host: str | None, environment: settings.Settings) -> Credent
         return None
     source = environment.sources["host"]
     configured = check_host(configured, source)
-    if host is not None and host != configured:
+    if host is not None and not _is_same(host, configured):
         return None
     return credentials_from({**environment.server, "host": configured}, source)
 
@@ -133,6 +131,15 @@ def is_this_machine(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return name == "localhost"
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two addresses are of one server; this machine has several names."""
+    if one == other:
+        return True
+    first, second = urlsplit(one), urlsplit(other)
+    is_alike = (first.scheme, first.port, first.path) == (second.scheme, second.port, second.path)
+    return is_alike and is_this_machine(one) and is_this_machine(other)
 
 
 def greet(
@@ -187,12 +194,14 @@ def _raise_if_hopeless(
             f"the certificate of {host} ({where}) is not trusted: {error} Correct the host, or set "
             f"SSL_CERT_FILE to the authority that signed it. {WAY_OUT}",
         )
+    if isinstance(error, UnreachableError) and error.reason == "no_tls":
+        raise _again(error, f"{host} ({where}) is no https server: {error} {WAY_OUT}")
     if isinstance(error, DeniedError):
         token = "user_token" if "user_token" in sources else "access_token"
         raise _again(
             error,
             f"{host} does not take the token ({sources.get(token, 'none was given')}): {error} "
-            f"Give a valid one. {WAY_OUT}",
+            f"{WAY_OUT}",
         )
     if isinstance(error, NotFoundError) and error.is_json:
         raise _again(
@@ -213,7 +222,7 @@ def _raise_if_still(error: BackendError, host: str, sources: Mapping[str, str]) 
         raise _again(
             error,
             f"there is no host called {urlsplit(host).hostname!r} ({sources['host']}): {error} "
-            f"Correct SYNAPSE_HOST, or the network. {WAY_OUT}",
+            f"{WAY_OUT}",
         )
 
 
@@ -240,7 +249,8 @@ def _job(job_id: JobId | None, environment: settings.Settings) -> JobId:
         raise SettingsError(
             "job_id is missing: a server of Synapse has no call that makes a job, so a run must "
             "name the one that it belongs to. Give job_id=, or set SYNAPSE_JOB_ID (a plugin run "
-            f"has it from the platform). {WAY_OUT}"
+            "has it from the platform; `ray-synapse serve` makes one at POST /jobs/). "
+            f"{WAY_TO_LOCAL}."
         )
     is_number = isinstance(job, str) and job.isascii() and job.isdigit()
     return int(job) if is_number else job

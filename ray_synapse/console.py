@@ -50,8 +50,9 @@ class ProgressLine:
             if self._progress is None:
                 if not sys.stderr.isatty():
                     return
-                self._progress = _started()
-                self._task = self._progress.add_task("", total=None, count="", note="")
+                self._progress = _bar()
+                self._task = self._progress.add_task(label, total=None, count="", note="")
+                self._progress.start()
             assert self._task is not None
             count = f"{current:g}" if total is None else f"{current:g}/{total:g}"
             self._progress.update(
@@ -75,11 +76,11 @@ class ProgressLine:
                 self._progress = None
 
 
-def _started() -> "Progress":
+def _bar() -> "Progress":
     from rich.console import Console  # late: a trial's process never draws anything
     from rich.progress import BarColumn, Progress, TextColumn
 
-    progress = Progress(
+    return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[count]}", markup=False),
@@ -87,5 +88,3 @@ def _started() -> "Progress":
         console=Console(stderr=True),
         auto_refresh=False,
     )
-    progress.start()
-    return progress

@@ -123,7 +123,7 @@ class DeniedError(BackendError, PermissionError):
     """The server does not accept the token (401), or not for this (403)."""
 
 
-Unreachable = Literal["name", "name_later", "certificate", "refused", "timeout", "other"]
+Unreachable = Literal["name", "name_later", "certificate", "no_tls", "refused", "timeout", "other"]
 
 
 class UnreachableError(BackendError, ConnectionError):
@@ -131,8 +131,8 @@ class UnreachableError(BackendError, ConnectionError):
 
     Attributes:
         reason: ``name`` (DNS says that there is no such host), ``name_later`` (DNS does not answer
-            now), ``certificate`` (it cannot be verified), ``refused`` (nothing listens there),
-            ``timeout`` or ``other``.
+            now), ``certificate`` (it cannot be verified), ``no_tls`` (it speaks http only),
+            ``refused`` (nothing listens there), ``timeout`` or ``other``.
     """
 
     was_sent: bool = False

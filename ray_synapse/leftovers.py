@@ -129,8 +129,10 @@ def _report(leftover: Leftover, records: int, models: int) -> None:
     counts, left = leftover.counts(), leftover.outbox.left()
     records, models = counts.delivered - records, left.models.get("delivered", 0) - models
     job = leftover.job
+    parts = (_number(records, "record"), _number(models, "model"))
     if records or models:
-        print(f"job {job}: {records:,} records and {models:,} models delivered to {leftover.where}")
+        where = leftover.outbox.about().get("host") or leftover.where
+        print(f"job {job}: {' and '.join(filter(None, parts))} delivered to {where}")
     for text in leftover.outbox.take_notes():
         console.say(text)
     rest = undelivered(job, [counts], left)
@@ -150,6 +152,8 @@ def _send(leftover: Leftover) -> bool:
     sources = {**environment.sources, "host": environment.sources["host"]}
     if greet(credentials, leftover.job, sources, "Nothing was sent; try again later.") is None:
         return False
+    if leftover.host is None:  # from now on it is this one, also if the rest goes another day
+        leftover.outbox.note_about(host=credentials.host)
     outbox, holder = leftover.outbox, Holder(leftover.outbox, leftover.job, credentials)
     line, total = console.ProgressLine(), leftover.counts().waiting
     outbox.begin_sending()
@@ -202,7 +206,16 @@ def _show(leftover: Leftover) -> None:
 
 
 def _advice(leftover: Leftover) -> str:
+    if leftover.outbox.is_stopped():
+        return (
+            "its token was refused: set a valid SYNAPSE_ACCESS_TOKEN, then "
+            f"`ray-synapse sync {leftover.job}` sends what waits"
+        )
     return f"`ray-synapse sync {leftover.job}` sends what waits"
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}" if number else ""
 
 
 def _words(numbers: dict[str, Any], *always: str) -> str:

@@ -200,9 +200,13 @@ def test_the_job_may_come_from_the_environment(
 
 
 def test_a_missing_job_is_an_error_that_names_both_ways_to_give_it(proxy: Proxy) -> None:
-    text = init_fails(ray_synapse.SettingsError, host=proxy.url)
+    with pytest.raises(ray_synapse.SettingsError) as caught:
+        ray_synapse.init("digits", host=proxy.url)
+    text = str(caught.value)
     assert "job_id=" in text
     assert "SYNAPSE_JOB_ID" in text
+    assert 'backend="local"' in text
+    assert "offline" not in text  # which needs a job, too
     assert proxy.requests == []
 
 
@@ -234,8 +238,15 @@ def test_a_name_that_does_not_exist_is_said_to_be_wrong() -> None:
         ray_synapse.UnreachableError, host="http://nosuchhost.invalid", job_id=1, access_token=TOKEN
     )
     assert "no host called 'nosuchhost.invalid'" in text
-    assert "SYNAPSE_HOST" in text
+    assert "the argument host" in text
     assert TOKEN not in text
+
+
+def test_https_for_a_server_without_tls_is_an_error_at_once(closed_server: Place) -> None:
+    host = closed_server.url.replace("http://", "https://")
+    text = init_fails(ray_synapse.UnreachableError, host=host, job_id=1, access_token=TOKEN)
+    assert "is no https server" in text
+    assert "Write http://" in text
 
 
 @pytest.mark.parametrize("source", ["argument", "environment", "file"])

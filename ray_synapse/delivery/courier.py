@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ray_synapse.artifact import Artifact
 
 LOOK_S = 1.0  # between two looks whether the relay lives, and whether there is something to say
+SILENT_S = 2.0  # before a person is told what is waited for
 LAST_REQUEST_S = 2.0  # for what is under way when a run closes: it would be in doubt else
 
 
@@ -34,7 +36,7 @@ class Courier:
     def __init__(
         self, backend: SynapseBackend, credentials: Credentials, look_after: Callable[[], None]
     ) -> None:
-        self._outbox = backend.outbox
+        self._outbox, self._job = backend.outbox, backend.spec.job
         self._credentials = credentials
         self._relay: Any = None
         self._artifacts: dict[int, Artifact] = {}  # of models that were to be delivered
@@ -105,8 +107,17 @@ class Courier:
             so_far = self._outbox.newest_ids()
             is_done = functools.partial(self._outbox.is_empty, so_far)
 
+        tell_at = time.monotonic() + SILENT_S
+
         def is_over() -> bool:
-            return is_done() or self._outbox.is_stopped()
+            if is_done() or self._outbox.is_stopped():
+                return True
+            if time.monotonic() > tell_at and patience.left > 0:
+                console.say_once(
+                    f"job {self._job}: waiting for {self._credentials.host} to take what was "
+                    "logged (Ctrl-C ends the wait)"
+                )
+            return False
 
         with self._hurry():
             return patience.wait(is_over, self._outbox.progress) and is_done()

@@ -1,7 +1,10 @@
 """How long the end of a run waits for the server: one deadline, which progress stops."""
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 
 LOOK_S = 0.1  # between two looks
 PACE_S = 2.0  # what moves at least so often does not stand still: a slow server takes a second
@@ -33,7 +36,8 @@ class Patience:
             Whether it is done.
         """
         try:
-            return self._wait(is_done, progress)
+            with _ctrl_c_ends_it():
+                return self._wait(is_done, progress)
         except KeyboardInterrupt:
             self.left, self.is_interrupted = 0.0, True
             return is_done()
@@ -54,3 +58,21 @@ class Patience:
                 self.left -= still - charged
                 charged = still
         return True
+
+
+@contextmanager
+def _ctrl_c_ends_it() -> Iterator[None]:
+    """Give Ctrl-C back its meaning: Tune's handler stays after ``fit()``, and swallows the first.
+
+    A handler of the user's own is left as it is.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    is_tunes = getattr(handler, "__module__", "") == "ray.tune.tune"
+    if not is_tunes or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)

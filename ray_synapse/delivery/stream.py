@@ -107,6 +107,7 @@ class UploadStream:
 
     def _put(self, chunk: bytearray, start: int, length: int) -> None:
         first, last = self._offset, start + length - 1
+        self._sent = first  # what is sent again does not count twice
         part = memoryview(chunk)[first - start : length]
         try:
             answer = self._api.put_chunk(

@@ -148,7 +148,7 @@ def _upload(run: TrainRun, sweep: FinishedSweep) -> Uploads:
         where = (round(done, 2), total)
         if where not in told:
             told.add(where)
-            line.move(display_name(run.name), *where, "models")
+            line.move(display_name(run.name), int(done), total, f"models · {done / total:.0%}")
             run.set_progress(*where, "model_upload")
 
     for done, index in enumerate(wanted):

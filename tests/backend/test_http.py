@@ -393,7 +393,7 @@ class TestUnreachable:
 
         with socket.create_server(("127.0.0.1", 0)) as sock, ThreadPoolExecutor(1) as thread:
             thread.submit(refuse, sock)
-            error = self.check(f"https://127.0.0.1:{sock.getsockname()[1]}", "other")
+            error = self.check(f"https://127.0.0.1:{sock.getsockname()[1]}", "no_tls")
         assert "SSL" in str(error)
 
     @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """How long the end of a run waits."""
 
 import itertools
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 
@@ -155,3 +157,25 @@ def test_another_error_is_not_hidden() -> None:
 
     with pytest.raises(OSError, match="cannot be read"):
         Patience(LONG_S).wait(never, broken)
+
+
+def test_ctrl_c_ends_a_wait_also_with_the_handler_that_tune_leaves_behind() -> None:
+    """After ``fit()`` Tune's handler still swallows the first Ctrl-C."""
+    swallowed: list[int] = []
+
+    def of_tune(number: int, frame: object) -> None:
+        swallowed.append(number)
+
+    of_tune.__module__ = "ray.tune.tune"
+    before = signal.signal(signal.SIGINT, of_tune)
+    try:
+        patience = Patience(20)
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        assert not patience.wait(lambda: False, lambda: 0)
+        timer.join()
+        assert signal.getsignal(signal.SIGINT) is of_tune
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert patience.is_interrupted
+    assert swallowed == []

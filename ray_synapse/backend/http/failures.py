@@ -17,6 +17,8 @@ NOT_SENT = (
 )
 FAILURES = (httpx.HTTPError, httpx.StreamError, *NOT_SENT)
 NO_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+# What OpenSSL says of an answer that is no TLS at all.
+NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
 TEXTS: dict[Unreachable, str] = {
     "name": "there is no such host. Correct its name.",
     "name_later": "its name cannot be looked up now. Check the network.",
@@ -24,6 +26,7 @@ TEXTS: dict[Unreachable, str] = {
         "its certificate is not trusted. Correct the host's name, or name the file of the "
         "authority that signed it in SSL_CERT_FILE."
     ),
+    "no_tls": "it speaks no TLS. Write http:// instead of https://, or correct the port.",
     "refused": "nothing listens there. Start the server, or correct the address.",
     "timeout": "it does not answer. Check the address and the network.",
     "other": "there is no connection. Check the address and the network.",
@@ -60,6 +63,8 @@ def _reason(error: Exception) -> Unreachable:
             return "name" if cause.errno in NO_NAME else "name_later"
         if isinstance(cause, ssl.SSLCertVerificationError):
             return "certificate"
+        if isinstance(cause, ssl.SSLError) and cause.reason in NO_TLS:
+            return "no_tls"
         if isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED:
             return "refused"
     return "other"
