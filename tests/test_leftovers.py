@@ -118,11 +118,20 @@ def command(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[s
     )
 
 
+def hears_ctrl_c() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def running(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """Python in a process of its own, which has ended after the block."""
     process = subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hears_ctrl_c,
     )
     try:
         yield process
@@ -596,6 +605,7 @@ def test_ctrl_c_ends_the_wait_and_the_line_with_the_command_is_printed(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hears_ctrl_c,
     )
     with process:
         assert process.stdout is not None

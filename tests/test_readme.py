@@ -101,7 +101,8 @@ def test_the_server_takes_what_the_guide_sends(user):
         ["bash", "-ec", f"exec {SERVE}"], env=user.env, stdout=subprocess.PIPE, text=True
     )
     try:
-        address = re.search(r"http://\S+", server.stdout.readline()).group()
+        lines = iter(server.stdout.readline, "")  # the first may say that the port is taken
+        address = next(found.group() for line in lines if (found := re.search(r"http://\S+", line)))
         call = re.sub(r"http://\S+", address, CALL)
         called = user(["bash", "-ec", call]).stdout
         tracked = user(["bash", "-ec", re.sub(r"http://\S+", address, TRACK)]).stdout
@@ -122,7 +123,9 @@ def test_the_server_takes_what_the_guide_sends(user):
 def test_one_pasted_command_runs_the_quickstart(user, tmp_path):
     """In a copy of the project: it makes its own environment, and works a second time."""
     project = tmp_path / "project"
-    ignored = shutil.ignore_patterns(".venv*", ".git", "*cache*", "__pycache__", "ray_synapse-home")
+    ignored = shutil.ignore_patterns(
+        ".venv*", ".git", ".*cache*", "__pycache__", "ray_synapse-home"
+    )
     shutil.copytree(ROOT, project, ignore=ignored)
     first = user(["bash", "-ec", QUICKSTART], cwd=project)
     second = user(["bash", "-ec", QUICKSTART], cwd=project)

@@ -201,7 +201,7 @@ def test_wrong_settings_of_a_run_made_here_are_one_loud_line(cluster, tmp_path, 
     grid = fit(three_reports, SynapseLoggerCallback(), storage=tmp_path, name="loud", space=GRID)
     wait_for(lambda: backend().jobs())
     assert grid.num_errors == 0
-    assert capfd.readouterr().err.count("SYNAPSE_HOST names the Synapse host") == 1
+    assert capfd.readouterr().err.count("SYNAPSE_HOST names the Synapse server") == 1
     assert [job["name"] for job in backend().jobs()] == ["loud"]
 
 
