@@ -370,6 +370,7 @@ def test_the_platforms_example_of_a_grid_search_runs(cluster, tmp_path, capfd):
         "metric": "validation_accuracy",
         "num_samples": 12,
         "max_concurrent_trials": 4,
+        "reuse_actors": True,  # only so that the test takes seconds, not minutes
     }
     grid = sweep(small, tune_config, tmp_path, hyperparameters)
     assert (len(grid), grid.num_errors) == (144, 0)
