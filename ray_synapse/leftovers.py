@@ -7,14 +7,16 @@ from typing import Any
 
 from ray_synapse import console, settings
 from ray_synapse.backend.protocol import Counts, JobId, Left
-from ray_synapse.connect import credentials_for, greet
+from ray_synapse.connect import credentials_for
 from ray_synapse.delivery.holder import Holder
 from ray_synapse.delivery.outbox.base import FOLDER
 from ray_synapse.delivery.outbox.outbox import Outbox
 from ray_synapse.delivery.patience import Patience
-from ray_synapse.delivery.report import shortened, undelivered
+from ray_synapse.delivery.report import counted, shortened, undelivered
+from ray_synapse.delivery.synapse import described
 from ray_synapse.errors import BackendError, NotFoundError, SettingsError, StorageError
 from ray_synapse.formats import age, printable
+from ray_synapse.greeting import greet
 from ray_synapse.names import display_name
 
 LAST_REQUEST_S = 5.0  # for what is under way when a person interrupts
@@ -39,7 +41,7 @@ class Leftover:
     @property
     def where(self) -> str:
         """Its server, for a person."""
-        return self.host or "a server that is not known yet"
+        return described(self.host)
 
     def counts(self) -> Counts:
         """What became of its records."""
@@ -129,7 +131,7 @@ def _report(leftover: Leftover, records: int, models: int) -> None:
     counts, left = leftover.counts(), leftover.outbox.left()
     records, models = counts.delivered - records, left.models.get("delivered", 0) - models
     job = leftover.job
-    parts = (_number(records, "record"), _number(models, "model"))
+    parts = (counted(records, "record"), counted(models, "model"))
     if records or models:
         where = leftover.outbox.about().get("host") or leftover.where
         print(f"job {job}: {' and '.join(filter(None, parts))} delivered to {where}")
@@ -149,8 +151,8 @@ def _send(leftover: Leftover) -> bool:
             f"{environment.server.get('host') or 'no server'}. Set SYNAPSE_HOST"
             f"{'' if leftover.host is None else '=' + leftover.host} and its token."
         )
-    sources = {**environment.sources, "host": environment.sources["host"]}
-    if greet(credentials, leftover.job, sources, "Nothing was sent; try again later.") is None:
+    if_down = "Nothing was sent; try again later."
+    if greet(credentials, leftover.job, environment.sources, if_down) is None:
         return False
     if leftover.host is None:  # from now on it is this one, also if the rest goes another day
         leftover.outbox.note_about(host=credentials.host)
@@ -166,12 +168,11 @@ def _send(leftover: Leftover) -> bool:
 
     patience = Patience(environment.deadline_s or settings.DEADLINE_S)
     try:
-        outbox.note_about(is_hurried=True)
-        patience.wait(is_done, outbox.progress)
+        with outbox.hurried():
+            patience.wait(is_done, outbox.progress)
     finally:
         line.end()
         holder.close(LAST_REQUEST_S)
-        outbox.note_about(is_hurried=False)
     if patience.is_interrupted:
         raise KeyboardInterrupt
     return outbox.is_empty()
@@ -212,10 +213,6 @@ def _advice(leftover: Leftover) -> str:
             f"`ray-synapse sync {leftover.job}` sends what waits"
         )
     return f"`ray-synapse sync {leftover.job}` sends what waits"
-
-
-def _number(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}" if number else ""
 
 
 def _words(numbers: dict[str, Any], *always: str) -> str:

@@ -1,7 +1,10 @@
 """How a run's name is written where ``:`` and ``,`` mean something else."""
 
+from collections.abc import Iterator
+
 from ray_synapse.errors import SettingsError
 
+MAX_VERSIONS = 1_000  # of one trial's model: beyond that something else is wrong
 MAX_NAME_CHARS = 200  # a name becomes part of file names, which end at 255 bytes
 
 
@@ -47,3 +50,10 @@ def encode_name(name: str) -> str:
 def display_name(encoded: str) -> str:
     """The name as the user wrote it, for a person to read."""
     return encoded.replace("%3A", ":").replace("%2C", ",")
+
+
+def versions(name: str) -> Iterator[str]:
+    """The names that a trial's model may get, each when the ones before it are taken."""
+    yield name
+    for version in range(2, MAX_VERSIONS):
+        yield f"{name}_{version}"

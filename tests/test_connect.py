@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import ray_synapse
-from ray_synapse import connect, start
+from ray_synapse import greeting, start
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.delivery import retry, sender
 from tests.faults import Fault, drip, garbage, hang, status
@@ -65,8 +65,8 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("RAY_SYNAPSE_DEADLINE_S", "5")
-    monkeypatch.setattr(connect, "TRIED_S", 0.6)
-    monkeypatch.setattr(connect, "MAX_WAIT_S", 0.1)
+    monkeypatch.setattr(greeting, "TRIED_S", 0.6)
+    monkeypatch.setattr(greeting, "MAX_WAIT_S", 0.1)
     monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.05)
     monkeypatch.setattr(sender, "MAX_AGE_S", 0.05)
     yield folder
@@ -385,7 +385,7 @@ def test_a_server_that_is_down_is_tried_for_a_while_and_the_run_goes_on_and_deli
     capfd: pytest.CaptureFixture[str],
     fault: Fault,
 ) -> None:
-    monkeypatch.setattr(connect, "ANSWER_S", 0.3)
+    monkeypatch.setattr(greeting, "ANSWER_S", 0.3)
     proxy.always(fault)
     check_down(proxy, open_server, capfd)
     assert len(proxy.requests) > 2

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import ray_synapse
-from ray_synapse import cli, connect, start
+from ray_synapse import cli, greeting, start
 from ray_synapse.delivery import holder, patience, retry, sender
 from ray_synapse.run import TrainRun
 from tests.faults import hang, lost, slow, status
@@ -59,7 +59,7 @@ def configured(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SYNAPSE_HOST", proxy.url)
     monkeypatch.setenv("RAY_SYNAPSE_DEADLINE_S", "10")
-    monkeypatch.setattr(connect, "TRIED_S", 0.3)
+    monkeypatch.setattr(greeting, "TRIED_S", 0.3)
     monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.05)
     monkeypatch.setattr(sender, "MAX_AGE_S", 0.05)
     monkeypatch.setattr(sender, "MIN_INTERVAL_S", 0.02)

@@ -5,7 +5,7 @@ import functools
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ray_synapse import console
@@ -119,18 +119,8 @@ class Courier:
                 )
             return False
 
-        with self._hurry():
+        with self._outbox.hurried():
             return patience.wait(is_over, self._outbox.progress) and is_done()
-
-    @contextlib.contextmanager
-    def _hurry(self) -> Iterator[None]:
-        """Tell the process that sends that somebody waits."""
-        self._outbox.note_about(is_hurried=True)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(StorageError):
-                self._outbox.note_about(is_hurried=False)
 
     def close(self, *, at_once: bool) -> None:
         """Send no more. What is under way may end, unless ``at_once``."""

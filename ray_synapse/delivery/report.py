@@ -12,17 +12,17 @@ def undelivered(job: JobId, counts: Iterable[Counts], left: Left) -> str:
     """One line that says what the server has not got, and the command that helps; else empty."""
     total = Counts.total(counts)
     waiting = _together(
-        _number(total.waiting, "record"), _number(left.models.get("waiting", 0), "model")
+        counted(total.waiting, "record"), counted(left.models.get("waiting", 0), "model")
     )
     parts = []
     if waiting:
         why = f" ({shortened(left.last_error)})" if left.last_error else ""
         parts.append(f"{waiting} not delivered yet{why}; `ray-synapse sync {job}` sends what waits")
     lost = _together(
-        _number(total.in_doubt, "record", "in doubt"),
-        _number(total.parked, "record", "refused by the server"),
-        _number(left.models.get("parked", 0), "model", "not uploaded"),
-        _number(total.dropped, "record", "dropped"),
+        counted(total.in_doubt, "record", "in doubt"),
+        counted(total.parked, "record", "refused by the server"),
+        counted(left.models.get("parked", 0), "model", "not uploaded"),
+        counted(total.dropped, "record", "dropped"),
     )
     if lost:
         parts.append(f"{lost}; `ray-synapse doctor` says why")
@@ -35,7 +35,8 @@ def shortened(error: str) -> str:
     return text if len(text) <= MAX_ERROR_CHARS else f"{text[:MAX_ERROR_CHARS]}…"
 
 
-def _number(number: int, what: str, how: str = "") -> str:
+def counted(number: int, what: str, how: str = "") -> str:
+    """A number of things, and what is with them; empty for none."""
     plural = what if number == 1 else f"{what}s"
     return f"{number:,} {plural} {how}".strip() if number else ""
 

@@ -1,6 +1,7 @@
 """A Synapse server as the backend of a run: everything goes into an outbox first."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ray_synapse.backend.protocol import Batch, Counts, JobId, Left
@@ -33,17 +34,23 @@ class SynapseSpec:
         """Open it; the outbox is made at the first write."""
         return SynapseBackend(self)
 
-    def outbox(self) -> Outbox:
-        """The outbox of the job."""
-        return Outbox(outbox_path(self.home, self.host, self.job), self.job, self.limit)
+    @property
+    def path(self) -> Path:
+        """Where the outbox lies."""
+        return outbox_path(self.home, self.host, self.job)
 
     def reachable(self) -> bool:
         """Whether the outbox is on this machine."""
-        return outbox_path(self.home, self.host, self.job).is_file()
+        return self.path.is_file()
 
     def describe(self) -> str:
         """The server's address."""
-        return self.host or "a server that is not known yet"
+        return described(self.host)
+
+
+def described(host: str | None) -> str:
+    """A server's address, for a person."""
+    return host or "a server that is not known yet"
 
 
 class SynapseBackend:
@@ -55,7 +62,7 @@ class SynapseBackend:
     def __init__(self, spec: SynapseSpec) -> None:
         self.spec = spec
         self.is_over = False  # the run has ended: nothing comes from its other processes any more
-        self.outbox = spec.outbox()
+        self.outbox = Outbox(spec.path, spec.job, spec.limit)
 
     def introduce(self, name: str) -> None:
         """Note whose outbox this is, for ``ray-synapse doctor`` and ``sync``."""

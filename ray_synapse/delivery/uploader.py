@@ -14,9 +14,9 @@ from ray_synapse.delivery.outbox.outbox import Outbox
 from ray_synapse.delivery.retry import Verdict, at_least_asked, verdict
 from ray_synapse.delivery.stream import SETTLE_S, UploadStream
 from ray_synapse.errors import BackendError, NotFoundError, RefusedError
+from ray_synapse.names import MAX_VERSIONS, versions
 
 ASKED_TIMES = 3  # for a model whose registration got no answer, before it is tried again
-MAX_VERSIONS = 1_000  # of one trial's model: beyond that something else is wrong
 
 
 class Uploader:
@@ -69,8 +69,7 @@ class Uploader:
 
     def _find(self, model: ModelRow) -> tuple[str, int | str | None]:
         """A free name for it, or the id that it has already."""
-        for version in range(1, MAX_VERSIONS):
-            name = model.name if version == 1 else f"{model.name}_{version}"
+        for name in versions(model.name):
             found = self._by_name(name)
             if found is None:
                 return name, None
@@ -123,7 +122,8 @@ class Uploader:
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         try:
             answer = self._api.create_model(fields, key=f"model-{upload}-{digest}")
-            return answer["id"]  # type: ignore[no-any-return]  # the contract says so
+            registered: int | str = answer["id"]
+            return registered
         except BackendError as error:
             # Names are unique, so asking for it settles what became of the request.
             if not error.was_sent or verdict(error, repeatable=True) is Verdict.STOP:

@@ -6,9 +6,8 @@ from typing import BinaryIO
 from ray_synapse.archive import Archive
 from ray_synapse.artifact import Artifact, identity
 from ray_synapse.backend.protocol import JobId, ModelStore
+from ray_synapse.names import versions
 from ray_synapse.values import Wire
-
-MAX_VERSIONS = 1_000  # of one trial's model: beyond that something else is wrong
 
 
 def upload_model(
@@ -39,8 +38,7 @@ def upload_model(
     """
     files = artifact.files()
     its = identity(artifact, files)
-    for version in range(1, MAX_VERSIONS):
-        versioned = name if version == 1 else f"{name}_{version}"
+    for versioned in versions(name):
         known = backend.find_model(versioned)
         if known is None:
             break

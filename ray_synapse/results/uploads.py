@@ -110,7 +110,7 @@ class _Queued:
             self.ids.update({each: None for each in self._numbers if each not in self.refused})
 
     def keep_result(self, summary: dict[str, Any], best: int | None) -> None:
-        places: dict[int, list[list[str | int]]] = {}
+        places: dict[int, list[Wire]] = {}
         for place, index in enumerate(sorted(self.ids)):
             if index in self._numbers:
                 places[self._numbers[index]] = [["trial_models", place, "model_id"]]

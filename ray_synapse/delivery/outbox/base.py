@@ -9,7 +9,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ray_synapse.backend import sqlite
 from ray_synapse.backend.protocol import JobId
 from ray_synapse.backend.store import Store
 from ray_synapse.delivery.outbox.schema import MIGRATIONS
+from ray_synapse.errors import StorageError
 from ray_synapse.values import Wire, dumps
 
 FOLDER = "outbox"  # below the home folder
@@ -44,7 +45,7 @@ class OutboxStore(Store):
         super().__init__(path, MIGRATIONS)
 
     def about(self) -> dict[str, Any]:
-        """What is known: ``host``, ``job`` (its fields), ``keys``, ``last_error``, …."""
+        """What is known: ``host``, ``job`` (its fields), ``last_error``, …."""
         with self._read() as db:
             return {
                 row["key"]: json.loads(row["value"]) for row in db.execute("SELECT * FROM about")
@@ -58,7 +59,9 @@ class OutboxStore(Store):
     def know_job(self, **fields: Wire) -> None:
         """Note fields of the job, beside those that are known."""
         with self._write() as db:
-            note_job_in(db, fields)
+            row = db.execute("SELECT value FROM about WHERE key = 'job'").fetchone()
+            known = json.loads(row["value"]) if row else {}
+            note_about_in(db, {"job": {**known, **fields}})
 
     def note(self, text: str) -> None:
         """Leave a line for the person that runs the script; the same one only once."""
@@ -80,6 +83,28 @@ class OutboxStore(Store):
         with self._write() as db:
             note_about_in(db, {"stopped": None, "is_hurried": False})
             db.execute("DELETE FROM notes WHERE is_said")
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Tell the process that sends that somebody waits, for as long as the block runs."""
+        self.note_about(is_hurried=True)
+        try:
+            yield
+        finally:
+            with suppress(StorageError):
+                self.note_about(is_hurried=False)
+
+    def is_hurried(self) -> bool:
+        """Whether a script waits for its end."""
+        with self._read() as db:
+            query = "SELECT 1 FROM about WHERE key = 'is_hurried' AND value = 'true'"
+            return db.execute(query).fetchone() is not None
+
+    def is_stopped(self) -> bool:
+        """Whether the server has refused the token of the process that sends."""
+        with self._read() as db:
+            query = "SELECT 1 FROM about WHERE key = 'stopped' AND value != 'null'"
+            return db.execute(query).fetchone() is not None
 
     def unsaid(self, text: str) -> None:
         """Forget that a line was said, so that it can be said again."""
@@ -124,13 +149,6 @@ def note_about_in(db: sqlite3.Connection, values: dict[str, Wire]) -> None:
     """``note_about`` within a transaction."""
     rows = [(key, dumps(value)) for key, value in values.items()]
     db.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", rows)
-
-
-def note_job_in(db: sqlite3.Connection, fields: dict[str, Wire]) -> None:
-    """``know_job`` within a transaction."""
-    row = db.execute("SELECT value FROM about WHERE key = 'job'").fetchone()
-    known = json.loads(row["value"]) if row else {}
-    note_about_in(db, {"job": {**known, **fields}})
 
 
 @contextmanager

@@ -135,12 +135,6 @@ class Departures(OutboxStore):
         with self._read() as db:
             return [_snapshot(row) for row in db.execute(query)]
 
-    def is_hurried(self) -> bool:
-        """Whether a script waits for its end."""
-        with self._read() as db:
-            query = "SELECT 1 FROM about WHERE key = 'is_hurried' AND value = 'true'"
-            return db.execute(query).fetchone() is not None
-
     def shrink(self) -> None:
         """Give the disk back what was emptied."""
         with self._alone() as db:
@@ -168,12 +162,6 @@ class Departures(OutboxStore):
         with self._read() as db, at_one_moment(db):
             ends = up_to or dict.fromkeys(TABLES, MAX_ID)
             return not any(_exists(db, table, ends[table]) for table in TABLES)
-
-    def is_stopped(self) -> bool:
-        """Whether the server has refused the token of the process that sends."""
-        with self._read() as db:
-            query = "SELECT 1 FROM about WHERE key = 'stopped' AND value != 'null'"
-            return db.execute(query).fetchone() is not None
 
     def _set_letter(self, letter: Letter, state: str, reason: str | None) -> None:
         with self._write() as db:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +130,7 @@ class ModelRows(OutboxStore):
                 "UPDATE models SET places = '[]' WHERE id = ?", [(row["id"],) for row in rows]
             )
 
-    def put_result(self, summary: Wire, places: dict[int, list[list[str | int]]]) -> None:
+    def put_result(self, summary: Wire, places: Mapping[int, Wire]) -> None:
         """Keep the job's result, and where in it the id of each model goes that comes later.
 
         Args:
@@ -139,7 +140,7 @@ class ModelRows(OutboxStore):
         with self._write() as db:
             db.execute("UPDATE models SET places = '[]'")
             for number, paths in places.items():
-                db.execute("UPDATE models SET places = ? WHERE id = ?", (dumps(paths), number))  # type: ignore[arg-type]  # lists of lists of JSON
+                db.execute("UPDATE models SET places = ? WHERE id = ?", (dumps(paths), number))
             put_snapshot(db, "result", dumps(summary))
         self.complete_result()
 
