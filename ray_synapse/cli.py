@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ray_synapse import __version__, leftovers, settings, views
+from ray_synapse import __version__, leftovers, settings, views, vitals
 from ray_synapse.backend.api.embedded import EmbeddedApi
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.delivery.outbox.base import FOLDER
@@ -72,11 +72,11 @@ def _show(backend: LocalBackend, options: argparse.Namespace) -> int:
 def _remove(backend: LocalBackend, options: argparse.Namespace) -> int:
     for number in options.job:
         job = backend.job(number)
-        if job["status"] == "RUNNING" and job["pid"] and views.is_alive(job):
+        is_driven = job["status"] == "RUNNING" and (job["pid"] or job["beat"])
+        if is_driven and not vitals.is_interrupted(job):
+            who = f" (process {job['pid']} on {job['host']})" if job["pid"] else ""
             print(
-                f"ray-synapse: job {number} is still running (process {job['pid']} on "
-                f"{job['host']}); stop it first",
-                file=sys.stderr,
+                f"ray-synapse: job {number} is still running{who}; stop it first", file=sys.stderr
             )
             return 1
         freed = backend.delete_job(number)

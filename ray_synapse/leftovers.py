@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ray_synapse import console, settings
+from ray_synapse import console, settings, vitals
 from ray_synapse.backend.protocol import Counts, JobId, Left
 from ray_synapse.connect import credentials_for
 from ray_synapse.delivery.holder import Holder
@@ -15,7 +15,7 @@ from ray_synapse.delivery.patience import Patience
 from ray_synapse.delivery.report import counted, shortened, undelivered
 from ray_synapse.delivery.synapse import described
 from ray_synapse.errors import BackendError, NotFoundError, SettingsError, StorageError
-from ray_synapse.formats import age, printable
+from ray_synapse.formats import age, local_time, printable
 from ray_synapse.greeting import greet
 from ray_synapse.names import display_name
 
@@ -48,6 +48,10 @@ class Leftover:
         counts = self.outbox.counts(is_over=not self.is_held())
         return Counts.total(counts.values())
 
+    def is_interrupted(self) -> bool:
+        """Whether its process ended without a word, and its server was not told."""
+        return vitals.is_interrupted(self.outbox.job_fields())
+
     def is_held(self) -> bool:
         """Whether a process sends it now."""
         with self.outbox.holding() as is_mine:
@@ -78,7 +82,7 @@ def doctor(home: Path) -> int:
     found = shown = 0
     for each in leftovers(home):
         found += 1
-        if _is_left(each.counts(), each.outbox.left()):
+        if each.is_interrupted() or _is_left(each.counts(), each.outbox.left()):
             shown += 1
             _show(each)
     if not shown:
@@ -98,7 +102,7 @@ def sync(home: Path, job: str | None) -> int:
     for each in leftovers(home):
         if job in (None, str(each.job)):
             found += 1
-            if not each.outbox.is_empty():
+            if each.is_interrupted() or not each.outbox.is_empty():
                 results.append(_sync(each))
     if job is not None and not found:
         raise NotFoundError(
@@ -156,6 +160,8 @@ def _send(leftover: Leftover) -> bool:
         return False
     if leftover.host is None:  # from now on it is this one, also if the rest goes another day
         leftover.outbox.note_about(host=credentials.host)
+    if leftover.outbox.end_if_interrupted():
+        print(f"job {leftover.job}: its run was interrupted: this goes to its server, too")
     outbox, holder = leftover.outbox, Holder(leftover.outbox, leftover.job, credentials)
     line, total = console.ProgressLine(), leftover.counts().waiting
     outbox.begin_sending()
@@ -201,7 +207,9 @@ def _show(leftover: Leftover) -> None:
         print(f"  last error: {shortened(left.last_error)}")
     for reason, number in sorted(left.reasons.items(), key=lambda item: -item[1]):
         print(f"  {number:,} x {shortened(reason)}")
-    if not leftover.outbox.is_empty():
+    if leftover.is_interrupted():
+        print(f"  {printable(vitals.obituary(leftover.outbox.job_fields(), local_time))}")
+    if leftover.is_interrupted() or not leftover.outbox.is_empty():
         held = "its run sends it right now" if leftover.is_held() else _advice(leftover)
         print(f"  {held}")
 
@@ -212,6 +220,8 @@ def _advice(leftover: Leftover) -> str:
             "its token was refused: set a valid SYNAPSE_ACCESS_TOKEN, then "
             f"`ray-synapse sync {leftover.job}` sends what waits"
         )
+    if leftover.outbox.is_empty():
+        return f"`ray-synapse sync {leftover.job}` tells its server"
     return f"`ray-synapse sync {leftover.job}` sends what waits"
 
 

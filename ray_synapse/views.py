@@ -1,7 +1,6 @@
 """A run as text: the table of its trials, progress, messages and models, in any width."""
 
 import os
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ray_synapse import settings
+from ray_synapse import settings, vitals
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.backend.protocol import Counts, JobId
 from ray_synapse.errors import SettingsError
@@ -92,6 +91,9 @@ def render_job(backend: LocalBackend, job_id: JobId) -> None:
     goal = f"{job['mode'] or '?'} {job['metric']}" if job["metric"] else "not given"
     console.print(f"started {local_time(job['created'])}, optimizes {goal}", markup=False)
     table = backend.trials(job_id)
+    if vitals.is_interrupted(job):
+        console.print(printable(vitals.obituary(job, local_time)), markup=False, soft_wrap=True)
+        table = vitals.table_at_end(table) if table else None
     if table:
         console.print()
         _print_trials(console, table)
@@ -104,9 +106,10 @@ def render_job(backend: LocalBackend, job_id: JobId) -> None:
 
 def describe_job(backend: LocalBackend, job_id: JobId) -> dict[str, Any]:
     """Everything that ``render_job`` prints and more, as plain JSON values."""
+    job, table = vitals.as_it_is(backend.job(job_id)), backend.trials(job_id)
     return {
-        **backend.job(job_id),
-        "trials": backend.trials(job_id),
+        **job,
+        "trials": vitals.table_at_end(table) if table and job["interrupted"] else table,
         "metrics": backend.logs(job_id, "metric"),
         "messages": backend.logs(job_id, "message"),
         "models": backend.models(job_id),
@@ -119,22 +122,8 @@ def describe_job(backend: LocalBackend, job_id: JobId) -> dict[str, Any]:
 
 def status_of(job: dict[str, Any]) -> str:
     """The job's status; one whose process died without a word says so."""
-    if job["status"] == "RUNNING" and not is_alive(job):
-        return "RUNNING (its process is gone)"
-    return str(job["status"])
-
-
-def is_alive(job: dict[str, Any]) -> bool:
-    """Whether the process that drives the job may still run. Only known on its own host."""
-    if job["host"] != socket.gethostname() or not job["pid"]:
-        return True
-    try:
-        os.kill(job["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it belongs to somebody else
-        pass
-    return True
+    known = vitals.as_it_is(job)
+    return f"{known['status']} (interrupted)" if known["interrupted"] else str(known["status"])
 
 
 def _print_trials(console: Console, table: dict[str, Any]) -> None:

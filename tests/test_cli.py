@@ -102,6 +102,7 @@ def test_show_as_json_is_json_and_has_everything(
     shown: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert shown["id"] == job
     assert shown["trials"] == TABLE
+    assert (shown["status"], shown["interrupted"]) == ("SUCCEEDED", False)
     assert shown["metrics"][0]["data"]["trial_id"] == "t1"
     assert shown["messages"][0]["data"]["content"] == "größer 😀"
     assert Path(shown["models"][0]["file"]).is_file()
@@ -147,6 +148,21 @@ def test_rm_removes_a_run_whose_process_is_gone(backend: LocalBackend) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     backend.patch_job(job, {"pid": gone.pid})
+    assert main(["rm", str(job)]) == 0
+    assert backend.jobs() == []
+
+
+def test_rm_removes_a_run_of_a_lost_machine_and_not_one_that_is_heard_of(
+    backend: LocalBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = make_job(backend, status="RUNNING")
+    backend.patch_job(job, {"host": "another.example", "pid": 7})
+    assert main(["rm", str(job)]) == 1
+    assert "is still running (process 7 on another.example)" in capsys.readouterr().err
+    with backend._write() as db:
+        db.execute("UPDATE jobs SET beat = '2024-01-02T03:04:05.000+00:00'")
+    assert main(["ls"]) == 0
+    assert "STOPPED (interrupted)" in capsys.readouterr().out
     assert main(["rm", str(job)]) == 0
     assert backend.jobs() == []
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import ray_synapse
-from ray_synapse import cli, greeting, start
+from ray_synapse import cli, greeting, registry, start
 from ray_synapse.delivery import holder, patience, retry, sender
 from ray_synapse.run import TrainRun
 from tests.faults import hang, lost, slow, status
@@ -68,8 +68,8 @@ def configured(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(holder, "TRY_LOCK_S", 0.05)
     monkeypatch.setattr(patience, "LOOK_S", 0.02)
     yield
-    for run in list(start._open_runs.values()):
-        run._patience.left = 0.0
+    for run in registry.open_runs():
+        run._patience = patience.Patience(0.0)
         start.close(run)
 
 
@@ -660,3 +660,108 @@ def test_a_script_that_is_killed_loses_nothing_that_it_had_logged(
     assert metric_values(server.home, job) == list(range(5))
     assert counts_of(each["event"] for each in kept(server.home).logs(job))["visualization"] == 1
     assert kept(server.home).trials(job) is not None
+
+
+# A run whose process ended without a word
+
+TABLE = {
+    "base": ["trial_id", "status"],
+    "trials": {"a": {"base": ["a", "RUNNING"]}, "b": {"base": ["b", "ERROR"]}},
+}
+
+
+@contextmanager
+def driven(job: int, **options: Any) -> Iterator["subprocess.Popen[str]"]:
+    """A process that drives a run in the middle of its sweep, and is killed at the end."""
+    code = f"""
+    run = ray_synapse.init("digits", job_id={job}, **{options!r})
+    run.log_trials({TABLE!r})
+    print("ready", flush=True)
+    time.sleep(60)
+    """
+    with running(*script(code)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+
+
+def statuses(server: Server, job: int) -> list[str]:
+    table = kept(server.home).trials(job)
+    return [row["base"][1] for row in table["trials"].values()] if table else []
+
+
+def is_told(server: Server, job: int) -> bool:
+    """Whether the server knows once, and all that it must, of an interrupted run."""
+    backend = kept(server.home)
+    messages = [
+        (each["level"], "was interrupted" in each["data"]["content"])
+        for each in backend.logs(job, "message")
+    ]
+    trials = statuses(server, job) == ["TERMINATED", "ERROR"]
+    return backend.job(job)["status"] == "STOPPED" and trials and messages == [("warning", True)]
+
+
+def test_sync_tells_the_server_of_a_killed_run_also_when_nothing_else_is_left(
+    proxy: Proxy, server: Server, job: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with driven(job) as process:
+        until(lambda: statuses(server, job) and kept(server.home).job(job)["status"] == "RUNNING")
+        process.kill()
+        process.wait()
+    assert kept(server.home).job(job)["status"] == "RUNNING"
+    lines = doctor(capsys).splitlines()
+    assert lines[0] == f"job {job}  digits  {proxy.url}"
+    (told,) = [line for line in lines if "was interrupted" in line]
+    assert re.search(r"last heard of at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", told)
+    assert f"  `ray-synapse sync {job}` tells its server" in lines
+    assert kept(server.home).job(job)["status"] == "RUNNING", "doctor only looks"
+    assert cli.main(["sync"]) == 0
+    assert f"job {job}: its run was interrupted" in capsys.readouterr().out
+    assert is_told(server, job)
+    before = len(proxy.requests)
+    assert cli.main(["sync"]) == 0
+    assert cli.main(["sync", str(job)]) == 0
+    assert capsys.readouterr().out == "nothing is left to deliver\n" * 2
+    assert len(proxy.requests) == before
+    assert doctor(capsys).startswith("nothing is left to deliver")
+
+
+def test_sync_of_a_killed_run_is_repeated_when_the_server_was_down(
+    proxy: Proxy, server: Server, job: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with driven(job, offline=True):
+        pass
+    proxy.stop()
+    assert cli.main(["sync"]) == 1
+    assert "was interrupted" in doctor(capsys)
+    proxy.start()
+    proxy.script(status(500).on("PATCH"), lost().on("POST"))
+    assert cli.main(["sync"]) == 0
+    assert cli.main(["sync"]) == 0
+    assert is_told(server, job)
+
+
+def test_a_run_that_lives_is_not_stopped_by_sync(server: Server, job: int) -> None:
+    with driven(job, offline=True) as process:
+        assert cli.main(["sync"]) == 0
+        assert process.poll() is None
+    assert kept(server.home).job(job)["status"] == "RUNNING"
+    assert statuses(server, job) == ["RUNNING", "ERROR"]
+    assert cli.main(["sync"]) == 0
+    assert is_told(server, job)
+
+
+def test_a_run_that_goes_on_after_it_was_interrupted_runs_on_the_server_too(
+    server: Server, job: int
+) -> None:
+    with driven(job, offline=True):
+        pass
+    assert cli.main(["sync"]) == 0
+    assert is_told(server, job)
+    with ray_synapse.init("digits", job_id=job) as run:
+        until(lambda: kept(server.home).job(job)["status"] == "RUNNING")
+        run.log_trials(TABLE)
+        until(lambda: statuses(server, job) == ["RUNNING", "ERROR"])
+        assert cli.main(["sync"]) == 0
+        assert kept(server.home).job(job)["status"] == "RUNNING"
+    assert kept(server.home).job(job)["status"] == "SUCCEEDED"

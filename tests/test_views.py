@@ -17,6 +17,7 @@ import ray_synapse
 from ray_synapse import views
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.backend.protocol import Batch, JobId, Record
+from ray_synapse.formats import local_time
 from ray_synapse.values import dumps
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -262,16 +263,77 @@ def test_a_job_that_does_not_exist_is_an_error_of_ours(backend: LocalBackend) ->
         ray_synapse.show(99)
 
 
-def test_a_running_job_whose_process_died_says_so(backend: LocalBackend) -> None:
-    import socket
+@pytest.fixture
+def killed(backend: LocalBackend) -> JobId:
+    """The job of a process that was killed in the middle of its sweep."""
+    code = """
+import ray_synapse, time
+run = ray_synapse.init("digits", backend="local", metric="metric_0", mode="max")
+print(run.job_id, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        job = int(process.stdout.readline())
+        process.kill()
+    middle = table(trials=5)
+    for row, status in zip(
+        middle["trials"].values(), ("RUNNING", "PENDING", "PAUSED", "ERROR"), strict=False
+    ):
+        row["base"][1] = status
+    log(backend, job, "p", ("trials", middle, ""))
+    backend.patch_job(job, {"experiment": "/results/digits"})
+    return job
 
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    fields = {"status": "RUNNING", "host": socket.gethostname(), "pid": gone.pid}
-    job = backend.job(backend.create_job("a", fields))
-    assert not views.is_alive(job)
-    assert views.status_of(job) == "RUNNING (its process is gone)"
-    assert views.is_alive({**job, "pid": os.getpid()})
-    assert views.is_alive({**job, "host": "another.example"})
-    assert views.is_alive({**job, "pid": None})
-    assert views.status_of({**job, "status": "FAILED"}) == "FAILED"
+
+def test_a_killed_run_is_shown_as_it_is(
+    backend: LocalBackend, killed: JobId, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = shown(backend, killed, capsys)
+    assert f"job {killed}  digits  STOPPED (interrupted)" in text
+    rows = [line.split()[1] for line in text.splitlines() if line.startswith("  trial_")]
+    assert rows == ["TERMINATED", "TERMINATED", "TERMINATED", "ERROR", "TERMINATED"]
+    (line,) = [line for line in text.splitlines() if "interrupted" in line and "job " not in line]
+    assert "ended without a word" in line
+    assert f"last heard of at {local_time(backend.job(killed)['beat'])}" in line
+    assert 'tune.Tuner.restore("/results/digits", trainable)' in line
+    views.render_jobs(backend.jobs())
+    assert "STOPPED (interrupted)" in capsys.readouterr().out
+    assert backend.job(killed)["status"] == "RUNNING", "to look changes nothing"
+
+
+def test_a_killed_run_as_json_is_stopped_and_interrupted(
+    backend: LocalBackend, killed: JobId, job: JobId
+) -> None:
+    found = views.describe_job(backend, killed)
+    assert (found["status"], found["interrupted"]) == ("STOPPED", True)
+    statuses = [row["base"][1] for row in found["trials"]["trials"].values()]
+    assert statuses == ["TERMINATED", "TERMINATED", "TERMINATED", "ERROR", "TERMINATED"]
+    found = views.describe_job(backend, job)
+    assert (found["status"], found["interrupted"]) == ("SUCCEEDED", False)
+
+
+def test_a_killed_run_that_another_process_goes_on_with_runs_again(
+    backend: LocalBackend, killed: JobId, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ray_synapse.init("digits", job_id=killed, backend="local"):
+        text = shown(backend, killed, capsys)
+        assert f"job {killed}  digits  RUNNING" in text
+        assert "interrupted" not in text
+        assert re.search(r"trial_0 +RUNNING", text)
+        assert views.describe_job(backend, killed)["interrupted"] is False
+
+
+def test_a_run_of_a_machine_that_is_lost_is_interrupted_until_it_is_heard_of_again(
+    backend: LocalBackend,
+) -> None:
+    fields = {"status": "RUNNING", "host": "another.example", "pid": os.getpid()}
+    job = backend.create_job("a", fields)
+    assert views.status_of(backend.job(job)) == "RUNNING"
+    with backend._write() as db:
+        db.execute("UPDATE jobs SET beat = '2024-01-02T03:04:05.000+00:00'")
+    assert views.status_of(backend.job(job)) == "STOPPED (interrupted)"
+    backend.beat(job)
+    assert views.status_of(backend.job(job)) == "RUNNING"
+    backend.patch_job(job, {"status": "FAILED"})
+    assert views.status_of(backend.job(job)) == "FAILED"

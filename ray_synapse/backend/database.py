@@ -17,7 +17,10 @@ JSON_FIELDS = (
     *("best_trial", "search_space"),
 )
 # The columns of a job for a list; what clients fill at will could be huge.
-BRIEF = "id, name, status, created, updated, metric, mode, host, pid, progress_record, best_trial"
+BRIEF = (
+    "id, name, status, created, updated, metric, mode, host, pid, beat, experiment, "
+    "progress_record, best_trial"
+)
 MAX_ID = (1 << 63) - 1  # SQLite's integers
 
 

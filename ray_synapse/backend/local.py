@@ -14,7 +14,7 @@ from ray_synapse.backend.store import insert, update
 from ray_synapse.errors import SettingsError
 from ray_synapse.values import Wire, dumps
 
-JOB_FIELDS = ("status", "result", "metric", "mode", "search_space", "host", "pid")
+JOB_FIELDS = ("status", "result", "metric", "mode", "search_space", "host", "pid", "experiment")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,20 @@ class LocalBackend(Models):
         changes = {**_columns(fields), "updated": now()}
         with self._write() as db:
             update(db, "jobs", self._number(db, job), changes)
+
+    def beat(self, job: JobId) -> None:
+        """Note that the process that drives the job is alive; ``updated`` stays."""
+        with self._write() as db:
+            found = db.execute("UPDATE jobs SET beat = ? WHERE id = ?", (now(), as_id(job)))
+            if not found.rowcount:
+                self._number(db, job)  # raises
+
+    def job_of(self, experiment: str) -> JobId | None:
+        """The newest job of that experiment of Tune, by its path; None if there is none."""
+        query = "SELECT MAX(id) AS newest FROM jobs WHERE experiment = ?"
+        with self._read() as db:
+            newest: int | None = db.execute(query, (experiment,)).fetchone()["newest"]
+        return newest
 
     def delete_job(self, job: JobId) -> int:
         """Remove a job with all that belongs to it. Returns how many bytes of models that freed."""
@@ -180,7 +194,10 @@ def _columns(fields: dict[str, Wire]) -> dict[str, Any]:
         raise SettingsError(
             f"a job has no field {unknown[0]!r}; set one of {', '.join(JOB_FIELDS)}"
         )
-    return {
+    columns = {
         column: dumps(value) if column in JSON_FIELDS and value is not None else value
         for column, value in fields.items()
     }
+    if columns.get("pid"):  # who says that it drives the job is alive
+        columns["beat"] = now()
+    return columns

@@ -71,6 +71,35 @@ class Batch(NamedTuple):
             )
         return [record for record in self.records if record.seq > kept]
 
+    def accounted(self, before: "Batch", last: int) -> "Batch":
+        """What is done with now that all records up to number ``last`` are kept: no records.
+
+        Args:
+            before: What this gave for the batch before.
+            last: The number of the last record that is kept.
+        """
+        kept = sum(before.after < record.seq <= last for record in self.records)
+        delivered = before.logged - before.dropped - before.replaced + kept
+        return self._replace(
+            after=last, records=(), logged=delivered + self.dropped + self.replaced
+        )
+
+    def since(self, before: "Batch") -> "Batch":
+        """The same batch, for a job in which its process begins after what ``before`` tells of.
+
+        Args:
+            before: What ``accounted`` gave.
+        """
+        first = before.after
+        return Batch(
+            self.process,
+            max(self.after - first, 0),
+            [each._replace(seq=each.seq - first) for each in self.records if each.seq > first],
+            max(self.logged - before.logged, 0),
+            max(self.dropped - before.dropped, 0),
+            max(self.replaced - before.replaced, 0),
+        )
+
 
 class Counts(NamedTuple):
     """What became of the records of one process or of a whole run.
@@ -146,6 +175,9 @@ class Backend(Protocol):
 
     def patch_job(self, job: JobId, fields: dict[str, Wire]) -> None:
         """Overwrite fields of the job."""
+
+    def beat(self, job: JobId) -> None:
+        """Note that the process that drives the job is alive; nothing else is changed."""
 
     def write(self, job: JobId, batch: Batch) -> int:
         """Keep a batch; what is there already is passed over.

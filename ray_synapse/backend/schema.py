@@ -118,4 +118,9 @@ MIGRATIONS = (
     );
     CREATE INDEX events_by_category ON dataset_events (dataset, category, id);
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN beat TEXT;       -- the last sign of life of the process with `pid`
+    ALTER TABLE jobs ADD COLUMN experiment TEXT;  -- the path of Tune's experiment
+    CREATE INDEX jobs_by_experiment ON jobs (experiment) WHERE experiment IS NOT NULL;
+    """,
 )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray_synapse.backend.database import now
 from ray_synapse.backend.protocol import Batch, Counts, JobId, Left
 from ray_synapse.delivery.outbox.base import outbox_path
 from ray_synapse.delivery.outbox.outbox import Outbox
@@ -79,9 +80,15 @@ class SynapseBackend:
         noted = {name: value for name, value in fields.items() if name not in SENT_FIELDS}
         if noted:
             self.outbox.know_job(**noted)
+        if noted.get("pid"):  # who says that it drives the job is alive
+            self.outbox.note_about(beat=now())
         for name in SENT_FIELDS:
             if name in fields:
                 self.outbox.put(name, fields[name])
+
+    def beat(self, job: JobId) -> None:
+        """Note in the outbox that the process that drives the job is alive."""
+        self.outbox.beat()
 
     def write(self, job: JobId, batch: Batch) -> int:
         """Keep a batch in the outbox; what came there before is passed over."""

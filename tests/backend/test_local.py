@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -71,6 +72,7 @@ class TestJobs:
             "mode": "min",
             "host": "h",
             "pid": 7,
+            "experiment": "/results/digits",
             "search_space": {"lr": {"type": "uniform"}},
         }
         job = backend.job(backend.create_job("name", fields))
@@ -121,6 +123,44 @@ class TestJobs:
         found = [(job["id"], job["models"], job["model_bytes"]) for job in backend.jobs()]
         assert found == [(second, 0, 0), (first, 2, 7)]
 
+    def test_a_sign_of_life_is_noted_and_changes_nothing_else(
+        self, backend: LocalBackend, job: JobId
+    ) -> None:
+        before = backend.job(job)
+        assert before["beat"] is None
+        backend.beat(job)
+        first = backend.job(job)["beat"]
+        assert first >= before["updated"]
+        assert first.endswith("+00:00")
+        time.sleep(0.002)
+        backend.beat(str(job))
+        after = backend.job(job)
+        assert after["beat"] > first
+        assert {**after, "beat": None} == before
+
+    def test_who_says_that_it_drives_a_job_has_given_a_sign_of_life(
+        self, backend: LocalBackend, job: JobId
+    ) -> None:
+        backend.patch_job(job, {"status": "RUNNING", "metric": "loss"})
+        assert backend.job(job)["beat"] is None
+        backend.patch_job(job, {"host": "h", "pid": 7})
+        assert backend.job(job)["beat"] is not None
+
+    def test_the_newest_job_of_an_experiment_is_found_by_its_path(
+        self, backend: LocalBackend, job: JobId
+    ) -> None:
+        assert backend.job_of("/results/a") is None
+        backend.patch_job(job, {"experiment": "/results/a"})
+        other = backend.create_job("b", {"experiment": "/results/b"})
+        assert (backend.job_of("/results/a"), backend.job_of("/results/b")) == (job, other)
+        newer = backend.create_job("a", {"experiment": "/results/a"})
+        assert backend.job_of("/results/a") == newer
+        backend.patch_job(job, {"status": "RUNNING"})
+        assert backend.job_of("/results/a") == newer
+        backend.delete_job(newer)
+        assert backend.job_of("/results/a") == job
+        assert backend.job_of("/results") is None
+
     def test_an_empty_home_has_no_jobs(self, backend: LocalBackend) -> None:
         assert backend.jobs() == []
 
@@ -141,6 +181,7 @@ class TestJobs:
     METHODS: tuple[tuple[str, tuple[Any, ...]], ...] = (
         ("job", ()),
         ("patch_job", ({"status": "RUNNING"},)),
+        ("beat", ()),
         ("delete_job", ()),
         ("write", (batch(1, 1),)),
         ("counts", ()),

@@ -1,6 +1,7 @@
 """Opening the database: by several processes, on any file system, of any age."""
 
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ray_synapse import vitals
 from ray_synapse.backend import sqlite
+from ray_synapse.backend.local import LocalBackend
 from ray_synapse.backend.schema import MIGRATIONS
 from ray_synapse.errors import StorageError
 
@@ -119,6 +122,39 @@ def test_a_database_of_the_first_release_keeps_its_jobs_and_models(tmp_path: Pat
     new.execute("DELETE FROM jobs")
     assert one(new, "SELECT GROUP_CONCAT(name) FROM models") == "n"
     assert new.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert one(new, "PRAGMA integrity_check") == "ok"
+
+
+def test_a_database_of_the_second_release_keeps_its_jobs_which_nobody_was_heard_of(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ray_synapse.db"
+    old = opened(path, MIGRATIONS[:2])
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    insert = (
+        "INSERT INTO jobs (name, status, created, updated, host, pid, metric, result, meta) "
+        "VALUES (?, 'RUNNING', 't', 'u', ?, ?, 'loss', '[1]', '{}')"
+    )
+    here = socket.gethostname()
+    rows = [("killed", here, gone.pid), ("lives", here, os.getpid()), ("far", "far", 7)]
+    old.executemany(insert, [*rows, ("http", None, None)])
+    old.execute("INSERT INTO snapshots VALUES (1, 'trials', 't', '{}')")
+    old.close()
+    backend = LocalBackend(tmp_path)
+    jobs = [backend.job(each["id"]) for each in reversed(backend.jobs())]
+    assert [(job["name"], job["host"], job["pid"]) for job in jobs] == [*rows, ("http", None, None)]
+    for job in jobs:
+        assert (job["beat"], job["experiment"]) == (None, None)
+        assert (job["metric"], job["result"], job["updated"]) == ("loss", [1], "u")
+        assert vitals.is_interrupted(job) == (job["name"] == "killed")
+    assert backend.trials(1) == {}
+    backend.beat(2)
+    assert not vitals.is_interrupted(backend.job(2))
+    new = opened(path, MIGRATIONS)
+    assert one(new, "PRAGMA user_version") == 3
+    plan = new.execute("EXPLAIN QUERY PLAN SELECT MAX(id) FROM jobs WHERE experiment = 'a'")
+    assert "jobs_by_experiment" in plan.fetchone()[3]
     assert one(new, "PRAGMA integrity_check") == "ok"
 
 

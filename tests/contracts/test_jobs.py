@@ -1,5 +1,9 @@
 """``/jobs/``, ``/trains/`` and ``/plugin_releases/``."""
 
+import os
+import socket
+import subprocess
+import sys
 import uuid
 from typing import Any
 
@@ -32,6 +36,14 @@ FIELDS = {
     "meta": {"a": 1},
 }
 NO_NUMBERS = ["0", "-1", "x", "1.5", "", " ", "1e3", "\u0661", "9" * 30]
+
+
+@pytest.fixture(scope="module")
+def gone() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
 
 
 @pytest.fixture
@@ -111,7 +123,33 @@ class TestOneJob:
         job = kept.create_job(unique(), fields)
         found = api.get_job(job)
         assert (found["id"], found["status"]) == (job, "RUNNING")
-        assert {"host", "pid"}.isdisjoint(found)
+        assert {"host", "pid", "beat", "experiment"}.isdisjoint(found)
+
+    def test_a_sweep_whose_process_is_gone_is_stopped_here_too(
+        self, api: Api, kept: LocalBackend, gone: int
+    ) -> None:
+        name = unique()
+        fields: dict[str, Any] = {"status": "RUNNING", "host": socket.gethostname()}
+        lives = kept.create_job(name, {**fields, "pid": os.getpid()})
+        stopped = kept.create_job(name, {**fields, "pid": gone})
+        assert (api.get_job(lives)["status"], api.get_job(stopped)["status"]) == (
+            *("RUNNING", "STOPPED"),
+        )
+        by_name = ("params", f"name:{name}")
+        listed = {each["id"]: each["status"] for each in api.list_jobs([by_name])["results"]}
+        assert listed == {lives: "RUNNING", stopped: "STOPPED"}
+        for is_active, found in (("true", lives), ("false", stopped)):
+            page = api.list_jobs([by_name, ("is_active", is_active)])
+            assert (page["count"], ids(page)) == (1, [found])
+
+    def test_a_client_that_goes_on_with_it_is_not_watched(
+        self, api: Api, kept: LocalBackend, gone: int
+    ) -> None:
+        fields: dict[str, Any] = {"status": "RUNNING", "host": socket.gethostname(), "pid": gone}
+        job = int(kept.create_job(unique(), fields))
+        assert api.update_job(job, {"meta": {}})["status"] == "STOPPED"
+        assert api.update_job(job, {"status": "RUNNING"})["status"] == "RUNNING"
+        assert api.get_job(job)["status"] == "RUNNING"
 
 
 class TestRefusedJobs:

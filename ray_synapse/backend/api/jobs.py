@@ -4,7 +4,7 @@ import json
 import sqlite3
 from typing import Any
 
-from ray_synapse import __version__
+from ray_synapse import __version__, vitals
 from ray_synapse.backend.api import checks
 from ray_synapse.backend.api.once import Once
 from ray_synapse.backend.api.pages import page, values_of
@@ -18,6 +18,7 @@ RELEASE = 1  # the only one: this package, in this version
 PLUGIN = {"id": 1, "code": "ray_synapse", "name": "ray_synapse"}
 CATEGORY, ACTION = "neural_net", "train"  # of each job here
 ACTIVE = ("PENDING", "RUNNING")
+IS_WATCHED = "status = 'RUNNING' AND (pid IS NOT NULL OR beat IS NOT NULL)"  # in SQL
 PATCH_RULES = {
     "status": checks.one_of(checks.STATUSES),
     "progress_record": checks.nullable(checks.mapping),
@@ -25,7 +26,8 @@ PATCH_RULES = {
     **dict.fromkeys(("console_logs", "result", "meta"), checks.anything),
 }
 RULES = {"name": checks.name_up_to(MAX_NAME_CHARS), **PATCH_RULES}
-HIDDEN = ("host", "pid")  # how a job of this machine is watched; nothing for a client
+WATCHED = ("host", "pid", "beat")  # by these the process that drives a job of ours is watched
+HIDDEN = (*WATCHED, "experiment")  # of this machine; nothing for a client
 
 
 class JobCalls(Once):
@@ -54,6 +56,8 @@ class JobCalls(Once):
     def update_job(self, job: int | str, fields: Any, *, key: str | None = None) -> Json:
         """Overwrite fields of a job, each whole. Answers the job."""
         row = {**_columns(checks.checked("a job", fields, PATCH_RULES)), "updated": now()}
+        if row.get("status") == "RUNNING":  # now this client drives it, and nobody watches that
+            row.update(dict.fromkeys(WATCHED))
 
         def write(db: sqlite3.Connection) -> Json:
             number = self._number(db, job)
@@ -71,8 +75,8 @@ class JobCalls(Once):
                 ``page_size``. Others are passed over, as a server does.
         """
         query = list(query)
-        where, arguments = _filter(query)
         with self._read() as db:
+            where, arguments = _filter(query, _interrupted(db))
             answer, rows = page(db, "/jobs/", query, "jobs", where, arguments, columns=BRIEF)
         return {**answer, "results": [_wire(parsed(row)) for row in rows]}
 
@@ -113,10 +117,18 @@ def _columns(fields: Json) -> Json:
 
 def _wire(job: Json) -> Json:
     shown = {name: value for name, value in job.items() if name not in HIDDEN}
+    if vitals.is_interrupted(job):
+        shown["status"] = vitals.INTERRUPTED
     return {**shown, "plugin_release": RELEASE, "category": CATEGORY, "action": ACTION}
 
 
-def _filter(query: list[tuple[str, str]]) -> tuple[str, list[int | str]]:
+def _interrupted(db: sqlite3.Connection) -> list[int]:
+    """The jobs that are said to run, but whose processes are gone."""
+    rows = db.execute(f"SELECT id, status, {', '.join(WATCHED)} FROM jobs WHERE {IS_WATCHED}")
+    return [row["id"] for row in map(dict, rows) if vitals.is_interrupted(row)]
+
+
+def _filter(query: list[tuple[str, str]], interrupted: list[int]) -> tuple[str, list[int | str]]:
     """The SQL for the filters of a list of jobs, with its arguments."""
     conditions, arguments = ["1"], list[int | str]()
     names = [_name_in(pair) for pair in values_of(query, "params")]
@@ -126,7 +138,9 @@ def _filter(query: list[tuple[str, str]]) -> tuple[str, list[int | str]]:
     for text in values_of(query, "is_active")[-1:]:
         if text.lower() not in ("true", "false"):
             raise RefusedError({"is_active": [f"It is true or false, not {checks.shown(text)}."]})
-        conditions.append(f"status {'' if text.lower() == 'true' else 'NOT '}IN (?, ?)")
+        negated = "" if text.lower() == "true" else "NOT "
+        ended = ", ".join(map(str, interrupted))
+        conditions.append(f"{negated}(status IN (?, ?) AND id NOT IN ({ended}))")
         arguments += ACTIVE
     for name, only in (("category", CATEGORY), ("job__action", ACTION)):
         if any(text != only for text in values_of(query, name)):

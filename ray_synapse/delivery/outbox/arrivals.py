@@ -41,7 +41,7 @@ class Arrivals(OutboxStore):
             kept = row["seq"] if row else 0
             fresh = batch.beyond(kept)
             for record in fresh:
-                self._insert(db, batch.process, record)
+                _insert_record(db, self._job, batch.process, record)
             last = fresh[-1].seq if fresh else kept
             db.execute(
                 "INSERT INTO processes VALUES (?, ?, ?, ?, ?) "
@@ -65,20 +65,6 @@ class Arrivals(OutboxStore):
             row = db.execute(query, (kind,)).fetchone()
         return json.loads(row["data"]) if row else None
 
-    def _insert(self, db: sqlite3.Connection, process: str, record: Record) -> None:
-        if record.event == "progress":
-            insert_snapshot(db, "progress_record", process, record.data)
-            return
-        body = _entry(self._job, record)
-        if record.event in SNAPSHOTS:
-            insert_snapshot(db, record.event, process, body)
-            return
-        db.execute(
-            "INSERT INTO entries (process, event, body, size, state, time) "
-            "VALUES (?, ?, ?, ?, 'waiting', ?)",
-            (process, record.event, body, len(body.encode()), seconds()),
-        )
-
     def _make_room(self, db: sqlite3.Connection) -> None:
         """Past the limit drop the oldest images, then the oldest metrics."""
         used = _used(db)
@@ -98,11 +84,36 @@ class Arrivals(OutboxStore):
 
 def put_snapshot(db: sqlite3.Connection, kind: str, data: str) -> None:
     """Add a snapshot that no process has numbered."""
+    _count_unnumbered(db)
+    insert_snapshot(db, kind, "", data)
+
+
+def put_record(db: sqlite3.Connection, job: JobId, record: Record) -> None:
+    """Add a record of the job that no process has numbered."""
+    _count_unnumbered(db)
+    _insert_record(db, job, "", record)
+
+
+def _count_unnumbered(db: sqlite3.Connection) -> None:
     db.execute(
         "INSERT INTO processes VALUES ('', 0, 1, 0, 0) "
         "ON CONFLICT (process) DO UPDATE SET logged = logged + 1"
     )
-    insert_snapshot(db, kind, "", data)
+
+
+def _insert_record(db: sqlite3.Connection, job: JobId, process: str, record: Record) -> None:
+    if record.event == "progress":
+        insert_snapshot(db, "progress_record", process, record.data)
+        return
+    body = _entry(job, record)
+    if record.event in SNAPSHOTS:
+        insert_snapshot(db, record.event, process, body)
+        return
+    db.execute(
+        "INSERT INTO entries (process, event, body, size, state, time) "
+        "VALUES (?, ?, ?, ?, 'waiting', ?)",
+        (process, record.event, body, len(body.encode()), seconds()),
+    )
 
 
 def insert_snapshot(db: sqlite3.Connection, kind: str, process: str, data: str) -> None:

@@ -1,18 +1,18 @@
 """The durable queue of a run: filled by any process of the machine, emptied by one."""
 
 from collections import Counter, defaultdict
-from typing import Any
 
 from ray_synapse.backend.protocol import Counts, Left
 from ray_synapse.delivery.outbox.arrivals import Arrivals
 from ray_synapse.delivery.outbox.base import WAITING, at_one_moment, seconds
 from ray_synapse.delivery.outbox.departures import Departures
+from ray_synapse.delivery.outbox.living import Living
 from ray_synapse.delivery.outbox.models import ModelRows
 
 KEPT_ASIDE = ("in_doubt", "parked")
 
 
-class Outbox(Arrivals, Departures, ModelRows):
+class Outbox(Arrivals, Departures, ModelRows, Living):
     """A run's outbox. Every method may be called from any thread, and raises ``StorageError``."""
 
     def counts(self, *, is_over: bool = False) -> dict[str, Counts]:
@@ -82,12 +82,3 @@ class Outbox(Arrivals, Departures, ModelRows):
             about.get("last_error"),
             None if oldest is None else max(seconds() - oldest, 0.0),
         )
-
-    def job_fields(self) -> dict[str, Any]:
-        """What is known of the job, its newest fields that were logged here included."""
-        known = dict(self.about().get("job") or {})
-        for field in ("status", "result", "progress_record"):
-            newest = self.newest(field)
-            if newest is not None:
-                known[field] = newest
-        return known
