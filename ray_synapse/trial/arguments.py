@@ -6,7 +6,11 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ray_synapse.trial.naming import given_by_tune_wrapper, inside_tune_wrapper
+from ray_synapse.trial.naming import (
+    given_by_tune_wrapper,
+    inside_tune_classes,
+    inside_tune_wrapper,
+)
 
 OFFERED = ("run", "dataset", "checkpoint")
 
@@ -14,8 +18,12 @@ OFFERED = ("run", "dataset", "checkpoint")
 def asked_for(trainable: Callable[..., Any]) -> set[str]:
     """The offered names that are parameters of the function, after its first one.
 
-    Looks through ``tune.with_parameters`` and ``tune.with_resources``.
+    Of a class, those of its ``setup``. Looks through ``tune.with_parameters`` and
+    ``tune.with_resources``.
     """
+    if inspect.isclass(trainable):
+        setup, given = _setup_of(trainable)
+        return asked_for(setup) - given
     inner = inside_tune_wrapper(trainable)
     if inner is not None:
         return asked_for(inner) - given_by_tune_wrapper(trainable)
@@ -24,7 +32,10 @@ def asked_for(trainable: Callable[..., Any]) -> set[str]:
 
 
 def needs(trainable: Callable[..., Any], name: str) -> bool:
-    """Whether the parameter has no default."""
+    """Whether the parameter has no default, and Tune's own wrappers do not give it."""
+    if inspect.isclass(trainable):
+        setup, given = _setup_of(trainable)
+        return name not in given and needs(setup, name)
     inner = inside_tune_wrapper(trainable)
     if inner is not None:
         return name not in given_by_tune_wrapper(trainable) and needs(inner, name)
@@ -49,6 +60,16 @@ def give(trainable: Callable[..., Any], arguments: Mapping[str, Any]) -> Callabl
     if inner is None:
         return functools.partial(trainable, **arguments) if arguments else trainable
     return _with_inner(trainable, give(inner, arguments))
+
+
+def _setup_of(trainable: type) -> tuple[Callable[..., Any], set[str]]:
+    """The user's ``setup(config, ...)``, and what ``tune.with_parameters`` gives to it."""
+    wrappers, own = inside_tune_classes(trainable)
+    given = [
+        given_by_tune_wrapper(vars(each)["setup"]) for each in wrappers if "setup" in vars(each)
+    ]
+    setup: Callable[..., Any] = own.setup  # type: ignore[attr-defined]  # it is a Tune class
+    return functools.partial(setup, None), set().union(*given)
 
 
 def _after_first(trainable: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -8,6 +8,7 @@ from typing import Any
 
 FALLBACK = "trainable"
 _OF_TUNE = ("lambda", "<lambda>", "tune_with_parameters", "trainable")
+_WRAPPERS = "ray.tune.trainable.util"  # where with_parameters and with_resources are
 
 
 def stable_name(trainable: Callable[..., Any]) -> str:
@@ -38,10 +39,19 @@ def inside_tune_wrapper(trainable: Any) -> Callable[..., Any] | None:
 
     Both keep it in a variable of their closure, the only place where it can be found.
     """
-    if not inspect.isfunction(trainable) or trainable.__module__ != "ray.tune.trainable.util":
+    if not inspect.isfunction(trainable) or trainable.__module__ != _WRAPPERS:
         return None
     inner = inspect.getclosurevars(trainable).nonlocals.get("trainable")
     return inner if callable(inner) else None
+
+
+def inside_tune_classes(trainable: type) -> tuple[list[type], type]:
+    """The classes that ``tune.with_parameters`` and the like derived, and the user's own below."""
+    wrappers: list[type] = []
+    while trainable.__module__ == _WRAPPERS:
+        wrappers.append(trainable)
+        trainable = trainable.__bases__[0]
+    return wrappers, trainable
 
 
 def value_in_tune_wrapper(trainable: Any, name: str) -> Any:

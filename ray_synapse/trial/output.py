@@ -5,6 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ray_synapse import console
+
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
@@ -42,13 +44,35 @@ def as_folder(path: Path) -> tuple[Path, Path | None]:
     if path.is_dir():
         return path, None
     folder = Path(tempfile.mkdtemp(prefix="ray_synapse-"))
-    try:
-        os.link(path, folder / path.name)
-    except OSError:  # another file system
-        shutil.copy2(path, folder / path.name)
+    add_to(folder, path)
     return folder, folder
 
 
+def add_to(folder: Path, path: Path) -> None:
+    """Put the files at ``path`` into the folder too; what is there already stays."""
+    whole = path.is_dir()
+    for file in sorted(path.rglob("*")) if whole else [path]:
+        if not file.is_file():
+            continue
+        target = folder / (file.relative_to(path) if whole else path.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(target):
+            _link_or_copy(file, target)
+
+
 def holds_working_folder(path: str) -> bool:
-    """Whether Tune's working folder of this trial is, or lies in, ``path``: no model's folder."""
-    return Path.cwd().resolve().is_relative_to(Path(path).resolve())
+    """Whether Tune's working folder of this trial is, or lies in, ``path``; says so then."""
+    if not Path.cwd().resolve().is_relative_to(Path(path).resolve()):
+        return False
+    console.say_once(
+        f"run.checkpoint_output is {path}, which holds the trial's working folder: it is "
+        "not attached as a checkpoint. Set it to a folder of the model alone."
+    )
+    return True
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)

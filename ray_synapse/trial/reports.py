@@ -9,7 +9,6 @@ from typing import Any
 
 from ray.tune import Checkpoint
 
-from ray_synapse import console
 from ray_synapse.errors import TrainableError
 from ray_synapse.metrics import AUTO_KEYS, CHECKPOINT_OUTPUT, CHECKPOINT_SOURCE, lookup
 from ray_synapse.run import TrainRun
@@ -92,13 +91,13 @@ class Reports:
         """With the newest value of the metric, where ``last`` has none or None."""
         if self._metric is None or not self._with_metric or lookup(last, self._metric) is not None:
             return last
-        return merged(last, _only(self._with_metric, self._metric))
+        return merged(last, only(self._with_metric, self._metric))
 
     def _note(self, metrics: dict[str, Any]) -> None:
         own = {key: value for key, value in metrics.items() if key not in AUTO_KEYS}
         self._seen = merged(self._seen, own)
         if self._metric is not None and lookup(metrics, self._metric) is not None:
-            self._with_metric = merged({}, {**own, **_only(metrics, self._metric)})
+            self._with_metric = merged({}, {**own, **only(metrics, self._metric)})
 
     def _hold(self, metrics: dict[str, Any], checkpoint: Any) -> None:
         self._held = merged(self._held, metrics)
@@ -138,13 +137,7 @@ class Reports:
         output = self._run.checkpoint_output if self._run else None
         if output is None or not self._output.changed(output):
             return False
-        if holds_working_folder(output):
-            console.say_once(
-                f"run.checkpoint_output is {output}, which holds the trial's working folder: it is "
-                "not attached as a checkpoint. Set it to a folder of the model alone."
-            )
-            return False
-        return True
+        return not holds_working_folder(output)
 
     @staticmethod
     def _remove(folder: Path | None) -> None:
@@ -188,7 +181,7 @@ def plain(value: Any) -> Any:
     return tensor.item() if tensor.numel() == 1 else tensor.tolist()
 
 
-def _only(metrics: dict[str, Any], metric: str) -> dict[str, Any]:
+def only(metrics: dict[str, Any], metric: str) -> dict[str, Any]:
     """The metric alone, in the nesting that it has in ``metrics``."""
     if metric in metrics:
         return {metric: metrics[metric]}

@@ -1,16 +1,18 @@
-"""``wrap_trainable``: what a user's function returns and reports, in the form that Tune takes."""
+"""``wrap_trainable``: what a user's function or class returns, in the form that Tune takes."""
 
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray import tune
+from ray.tune.trainable import FunctionTrainable
 
-from ray_synapse import start
+from ray_synapse import registry
 from ray_synapse.delivery import cluster
 from ray_synapse.errors import SettingsError, TrainableError
 from ray_synapse.run import TrainRun
 from ray_synapse.trial.arguments import asked_for, give, needs, signature_without
+from ray_synapse.trial.classes import wrapped_class
 from ray_synapse.trial.naming import stable_name, value_in_tune_wrapper
 from ray_synapse.trial.reports import Reports, normalized
 
@@ -25,7 +27,9 @@ def wrap_trainable(
     dataset: Any = None,
     checkpoint: Any = None,
 ) -> Any:
-    """Wrap a Tune function so that it may return anything and log to the run.
+    """Wrap a Tune function or class so that it may return anything and log to the run.
+
+    A function:
 
     - A number that it returns (0 too, which Tune itself would drop) is reported under ``metric``,
       a dict as it is, None adds nothing, anything else goes under ``result``. What it reported
@@ -38,27 +42,38 @@ def wrap_trainable(
     - When it sets ``run.checkpoint_output`` to a folder or file, that is attached as the
       checkpoint of each report that carries none, whenever its content changed.
 
+    A class (a ``tune.Trainable``) likewise, in a subclass of the same name:
+
+    - What ``step`` returns is made a dict in the same way. Tune takes each as a result, so nothing
+      can be held back: one without ``metric`` gets the newest value that was seen, and NaN, which
+      wins nowhere, as long as there was none. A class that is done without ever having returned it
+      fails its own trial.
+    - ``self.run`` is the run, unless the class has a ``run`` of its own, from ``setup`` on and in
+      every trial that reuses the object. ``setup`` may ask for ``run``, ``dataset`` and
+      ``checkpoint`` by name.
+    - What is at ``run.checkpoint_output`` is added to what ``save_checkpoint`` saves, where files
+      of the class's own stay. It also does for a class that has no ``save_checkpoint``.
+
     Works under and over ``tune.with_parameters`` and ``tune.with_resources``; for functions,
-    generators, lambdas, partials, bound methods and callable objects. A class is returned as it is.
+    generators, lambdas, partials, bound methods, callable objects and classes.
 
     Args:
-        trainable: The function.
+        trainable: The function or class.
         run: The run to log to.
         metric: The metric that is optimized; the run's if it is not given. Without either nothing
-            is held back, and a number goes under Tune's own ``_metric``.
+            is held back or filled in, and a number goes under Tune's own ``_metric``.
         dataset: Given to a function that asks for it, through Ray's object store.
         checkpoint: Likewise. If it is what ``run.get_model`` gave, the models of the trials have
             that model as their parent.
 
     Returns:
-        A function for ``tune.Tuner``, with a name that is the same in every process and run.
+        A function or class for ``tune.Tuner``, with a name that is the same in every process and
+        run.
 
     Raises:
         TrainableError: It cannot be wrapped. Also a ValueError.
         SettingsError: ``metric`` differs from the run's. Also a ValueError.
     """
-    if inspect.isclass(trainable):
-        return trainable
     _check(trainable, run)
     if run is not None and metric is not None and run.metric not in (None, metric):
         raise SettingsError(
@@ -70,7 +85,8 @@ def wrap_trainable(
     asked = asked_for(trainable)
     heavy = {"dataset": dataset, "checkpoint": checkpoint}
     stored = {name: heavy[name] for name in asked if heavy.get(name) is not None}
-    return _wrapped(trainable, run, metric, asked, _through_store(stored))
+    wrap = wrapped_class if inspect.isclass(trainable) else _wrapped
+    return wrap(trainable, run, metric, asked, _through_store(stored))
 
 
 def _check(trainable: Any, run: TrainRun | None) -> None:
@@ -79,17 +95,31 @@ def _check(trainable: Any, run: TrainRun | None) -> None:
             f"trainable is {trainable!r}; give the function itself: train_fn(config), a generator, "
             "a callable object or a Tune class."
         )
+    if inspect.isclass(trainable):
+        _check_class(trainable)
     if inspect.iscoroutinefunction(trainable):
         raise TrainableError(
             f"{stable_name(trainable)} is an async function, which Tune cannot run; call "
             "asyncio.run() on it in a plain function."
         )
     if getattr(trainable, "_wrapped_by_ray_synapse", False):
-        raise TrainableError(f"{trainable.__name__} is wrapped already; wrap the function once.")
+        raise TrainableError(f"{trainable.__name__} is wrapped already; wrap it once.")
     if run is None and needs(trainable, "run"):
         raise TrainableError(
             f"{stable_name(trainable)} asks for `run`, but there is none; give "
             "wrap_trainable(..., run=ray_synapse.init(name))."
+        )
+
+
+def _check_class(trainable: type) -> None:
+    if not issubclass(trainable, tune.Trainable):
+        raise TrainableError(
+            f"{trainable.__name__} is a class, but not one of Tune's; derive it from "
+            "tune.Trainable, or give a function or an object that can be called."
+        )
+    if issubclass(trainable, FunctionTrainable):
+        raise TrainableError(
+            f"{trainable.__name__} is a class that Tune has made of a function; give the function."
         )
 
 
@@ -141,7 +171,7 @@ def _call(function: Callable[[], Any], metric: str | None, run: TrainRun | None)
     if session is None:
         value = function()
         return value if inspect.isgenerator(value) else normalized(value, metric)
-    start.bind(run)
+    registry.bind(run)
     if run is not None:
         run.checkpoint_output = None  # of the trial that used this process before
     # From the class: an actor that is used again has the wrapper of the trial before on it.

@@ -286,29 +286,6 @@ def test_trials_that_share_a_process_keep_their_ids_also_in_threads(cluster, tmp
     assert "train" not in steps
 
 
-def test_a_class_passes_unbroken(cluster, tmp_path):
-    class Counter(tune.Trainable):
-        def setup(self, config):
-            self.count = 0
-
-        def step(self):
-            self.count += 1
-            return {"score": self.count, "done": self.count == 2}
-
-    run = ray_synapse.init("class", metric="score", mode="max")
-    wrapped = wrap_trainable(Counter, run=run)
-    grid = fit(
-        wrapped,
-        SynapseLoggerCallback(run),
-        storage=tmp_path,
-        metric="score",
-        mode="max",
-        run_config={"checkpoint_config": tune.CheckpointConfig(checkpoint_at_end=False)},
-    )
-    assert wrapped is Counter
-    assert grid[0].metrics["score"] == 2
-
-
 def test_what_cannot_be_wrapped_is_refused_with_the_way_out():
     async def coroutine(config): ...
 
