@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 from ray_synapse import SynapseLoggerCallback
 from ray_synapse.start import init_embedded
+from ray_synapse.tuning.ledger import Ledger
 from ray_synapse.tuning.recorder import Recorder
 from ray_synapse.tuning.sink import Sink
 
@@ -46,11 +47,13 @@ def measure(number):
     callback = SynapseLoggerCallback(run)
     sink = Counting(run, "benchmark")
     callback._recorder = recorder = Recorder(
-        lambda name: sink,
+        lambda trial: sink,
+        Ledger("score", None),
         metric="score",
         mode="max",
         total=number,
-        columns=None,
+        place=None,
+        is_restored=False,
         log_results=True,
         show_progress=False,
     )

@@ -4,6 +4,27 @@ from datetime import datetime
 from typing import Any
 
 
+def error_line(error: object) -> str:
+    """The first line of an error: its type and what it says.
+
+    Of a ``RayTaskError`` it is what was raised in the trial; of a text that ends in a traceback
+    the line in which it ends.
+    """
+    if hasattr(error, "as_instanceof_cause"):  # a RayTaskError
+        cause = getattr(error, "cause", None)
+        if cause is None or type(cause).__name__ == "RayError":  # what no pickle could carry
+            return _first(str(error).splitlines()[::-1])
+        error = cause
+    if isinstance(error, BaseException):
+        text = _first(str(error).splitlines())
+        return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return _first(str(error).splitlines()[::-1])
+
+
+def _first(lines: list[str]) -> str:
+    return next((line.strip() for line in lines if line.strip()), "")
+
+
 def cell(value: Any) -> str:
     """A value in a table: one line."""
     if value is None:

@@ -31,17 +31,16 @@ def own_metrics(result: Mapping[str, Any], metric: str | None = None) -> dict[st
     }
 
 
-def numbers(result: Mapping[str, Any], metric: str | None = None) -> dict[str, int | float]:
-    """The user's numeric metrics by their flattened names, in the order of the result.
+def measured(result: Mapping[str, Any], metric: str | None = None) -> dict[str, int | float | None]:
+    """The user's metrics by their flattened names, in the order of the result.
 
-    A bool is no metric, unless it is the one that is optimized (Tune takes it as 0 or 1).
+    What is no number is None. A bool is none, unless it is the metric that is optimized (Tune takes
+    it as 0 or 1).
     """
-    found: dict[str, int | float] = {}
-    for key, value in flatten(own_metrics(result, metric)).items():
-        number = metric_value(value) if key == metric else as_number(value)
-        if number is not None:
-            found[key] = number
-    return found
+    return {
+        key: metric_value(value) if key == metric else as_number(value)
+        for key, value in flatten(own_metrics(result, metric)).items()
+    }
 
 
 def metric_value(value: Any) -> int | float | None:

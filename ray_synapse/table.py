@@ -1,6 +1,6 @@
 """The table of all trials of a sweep. Knows no Ray, no thread and no run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -28,7 +28,7 @@ class _Row:
     ended: str | None = None  # by a hook, which comes before the trial's own status changes
     config: Mapping[str, Any] | None = None
     hyperparameters: dict[str, Wire] = field(default_factory=dict)
-    metrics: dict[str, int | float] = field(default_factory=dict)
+    metrics: dict[str, int | float | None] = field(default_factory=dict)
 
 
 class Table:
@@ -37,16 +37,24 @@ class Table:
     Args:
         metric: The metric that is optimized, if it is known.
         columns: The columns of an earlier process of the same sweep.
+        others: What else is optimized: these come next.
     """
 
-    def __init__(self, metric: str | None = None, columns: Columns | None = None) -> None:
+    def __init__(
+        self,
+        metric: str | None = None,
+        columns: Columns | None = None,
+        others: Sequence[str] = (),
+    ) -> None:
         self.columns = columns or Columns()
-        del self.columns.metrics[MAX_METRICS:]
         self.changed = False
         self._metric = metric
-        if metric is not None and metric not in self.columns.metrics:
-            self.columns.metrics.insert(0, metric)
-            del self.columns.metrics[MAX_METRICS:]
+        known = self.columns.metrics
+        first = [] if metric is None else [metric, *(name for name in others if name != metric)]
+        self._max_metrics = max(MAX_METRICS, len(first))
+        if any(name not in known for name in first):
+            known[:] = [*first, *(name for name in known if name not in first)]
+        del known[self._max_metrics :]
         self._rows: dict[str, _Row] = {}
 
     def __len__(self) -> int:
@@ -66,6 +74,11 @@ class Table:
     def told_ended(self) -> int:
         """How many trials a hook said have ended: not the ones that were cut off."""
         return sum(row.ended is not None for row in self._rows.values())
+
+    def is_told_ended(self, trial_id: str) -> bool:
+        """Whether it is one of these."""
+        row = self._rows.get(trial_id)
+        return row is not None and row.ended is not None
 
     def set_status(self, trial_id: str, status: str) -> None:
         """Note a trial's status as Tune shows it; a later one than a hook told of wins."""
@@ -96,13 +109,16 @@ class Table:
         new = [key for key in row.hyperparameters if key not in known]
         known.extend(new[: MAX_HYPERPARAMETERS - len(known)])
 
-    def set_metrics(self, trial_id: str, metrics: Mapping[str, int | float]) -> None:
-        """Note a trial's newest metrics, by flattened name. What is missing keeps its value."""
+    def set_metrics(self, trial_id: str, metrics: Mapping[str, int | float | None]) -> None:
+        """Note a trial's newest metrics, by flattened name.
+
+        What is missing keeps its value; None has no value, and is no reason for a column.
+        """
         row, columns = self._row(trial_id), self.columns.metrics
-        for name in metrics:
-            if len(columns) >= MAX_METRICS:
+        for name, value in metrics.items():
+            if len(columns) >= self._max_metrics:
                 break
-            if name not in columns:
+            if value is not None and name not in columns:
                 columns.append(name)
         for name in columns:
             if name in metrics and _differ(row.metrics.get(name), metrics[name]):
@@ -116,9 +132,11 @@ class Table:
         if self._metric is None or mode is None:
             return None
         values = {
-            trial_id: row.metrics[self._metric]
+            trial_id: value
             for trial_id, row in self._rows.items()
-            if row.status != "ERROR" and is_finite(row.metrics.get(self._metric))
+            if row.status != "ERROR"
+            and (value := row.metrics.get(self._metric)) is not None
+            and is_finite(value)
         }
         if not values:
             return None
@@ -165,7 +183,7 @@ def _same(new: Mapping[str, Any], old: Mapping[str, Any] | None) -> bool:
         return False
 
 
-def _differ(old: float | None, new: float) -> bool:
+def _differ(old: float | None, new: float | None) -> bool:
     both_nan = old is not None and old != old and new != new
     return old != new and not both_nan
 

@@ -11,7 +11,7 @@ from ray_synapse.metrics import (
     CHECKPOINT_OUTPUT,
     CHECKPOINT_SOURCE,
     lookup,
-    numbers,
+    measured,
     own_metrics,
 )
 
@@ -36,7 +36,7 @@ def test_a_result_is_left_with_what_the_user_reported() -> None:
 def test_the_optimized_metric_stays_even_if_tune_fills_it_in() -> None:
     result = {"time_total_s": 3.0, "training_iteration": 2}
     assert own_metrics(result, "time_total_s") == {"time_total_s": 3.0}
-    assert numbers(result, "time_total_s") == {"time_total_s": 3.0}
+    assert measured(result, "time_total_s") == {"time_total_s": 3.0}
 
 
 def test_the_config_is_no_metric_in_the_flat_rows_of_tunes_history_either() -> None:
@@ -50,7 +50,7 @@ def test_where_the_model_was_written_is_the_users_own_and_its_copy_is_not() -> N
 
 def test_numbers_are_flattened_in_the_order_of_the_result() -> None:
     result = {"b": 1, "val": {"loss": np.float32(0.5), "top": {"k": Decimal("2")}}, "a": 2}
-    found = numbers(result)
+    found = measured(result)
     assert found == {"b": 1, "val/loss": 0.5, "val/top/k": 2.0, "a": 2}
     assert list(found) == ["b", "val/loss", "val/top/k", "a"]
     assert type(found["b"]) is int
@@ -58,17 +58,19 @@ def test_numbers_are_flattened_in_the_order_of_the_result() -> None:
 
 def test_what_is_no_number_is_no_metric() -> None:
     result = {"note": "x", "ok": True, "none": None, "list": [1], "array": np.ones(3), "n": 0}
-    assert numbers(result) == {"n": 0}
+    found = measured(result)
+    assert {name for name, value in found.items() if value is not None} == {"n"}
+    assert found["n"] == 0
 
 
 def test_numbers_that_are_not_finite_are_kept_until_they_leave_the_process() -> None:
-    found = numbers({"a": math.inf, "b": math.nan})
+    found = measured({"a": math.inf, "b": math.nan})
     assert found["a"] == math.inf
     assert math.isnan(found["b"])
 
 
 def test_a_bool_counts_when_it_is_what_is_optimized() -> None:
-    assert numbers({"solved": True, "other": True}, "solved") == {"solved": 1}
+    assert measured({"solved": True, "other": True}, "solved") == {"solved": 1, "other": None}
 
 
 def test_a_metric_is_found_by_its_name_or_its_flattened_name() -> None:

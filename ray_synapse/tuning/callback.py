@@ -2,22 +2,37 @@
 
 import functools
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ray.tune import Callback
 
-from ray_synapse import console, start
+from ray_synapse import console
 from ray_synapse.backend.protocol import JobId
+from ray_synapse.delivery import cluster
 from ray_synapse.errors import SettingsError
 from ray_synapse.run import TrainRun
 from ray_synapse.settings import Mode, check_mode
 from ray_synapse.table import Columns
-from ray_synapse.tuning import tune_settings
-from ray_synapse.tuning.opening import agreed, can_pickle, make_run
-from ray_synapse.tuning.recorder import Event, Recorder
+from ray_synapse.tuning import loop, tune_settings
+from ray_synapse.tuning.end import how_it_ended
+from ray_synapse.tuning.ledger import Event, Ledger, beginning
+from ray_synapse.tuning.opening import (
+    about_objectives,
+    agreed,
+    can_pickle,
+    experiment_path,
+    is_chosen,
+    make_run,
+    refuse_second_sweep,
+    run_for_sweep,
+    take_over,
+)
+from ray_synapse.tuning.recorder import Recorder
 from ray_synapse.tuning.search_space import describe_param_space
 from ray_synapse.tuning.sink import Sink
+from ray_synapse.tuning.tune_settings import TuneSettings
 from ray_synapse.values import to_wire
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
@@ -46,9 +61,10 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
     Args:
         run: The run to log to, from ``ray_synapse.init``. Or any object with
             ``log_trials(*, trials, base, hyperparameters, metrics, best_trial)``, which is called
-            from one thread; its ``log_metric(category, key, value, **metrics)`` and, where the
-            number of trials is known, ``set_progress(current, total, category)`` are used where
-            they are there. Without one the callback makes its own run, named after the experiment.
+            from one thread; its ``log_metric(category, key, value, **metrics)``,
+            ``log_message(content, level)`` and, where the number of trials is known,
+            ``set_progress(current, total, category)`` are used where they are there. Without one
+            the callback makes its own run, named after the experiment.
         metric: The metric that is optimized. Taken from the run, else from Tune's settings.
         mode: ``"min"`` or ``"max"``. Likewise.
         log_results: Whether each result is also logged as a metric of its trial, so that there
@@ -83,6 +99,7 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
         self._restored_job: JobId | None = None  # of the run that an earlier process made
         self._columns: Columns | None = None  # likewise
         self._space: Mapping[str, Any] = {}  # the sweep's search space, as Tune has it
+        self._began, self._time_budget = 0.0, None  # by time.monotonic; Tune's own value
         self._run_left_out = False  # a foreign run that could not be pickled
 
     # Tune's hooks, in the order in which Tune calls them.
@@ -92,33 +109,24 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
         stop: Any = None,
         num_samples: int | None = None,
         total_num_samples: int | None = None,
+        time_budget_s: Any = None,
         **info: Any,
     ) -> None:
         """Check the settings and start the recorder. The only hook that may raise.
 
         Raises:
-            SettingsError: metric or mode differ from the ones that Tune was given.
+            SettingsError: metric or mode differ from the ones that Tune was given, or another
+                sweep that goes on uses the same run or callback.
         """
-        tune = tune_settings.look()
-        self._recorder = self._own_run = None
-        if self._stands_aside(tune.callbacks):
-            return
-        ours = "the run or the callback"
-        metric = agreed("metric", self._metric, ours, tune.metric, tune.source)
-        mode = agreed("mode", self._mode, ours, tune.mode, tune.source)
-        self._space = tune.param_space
-        total = total_num_samples if total_num_samples != sys.maxsize else None
-        self._recorder = Recorder(
-            self._open_sink,
-            metric=metric,
-            mode=check_mode(mode, "mode"),
-            total=total,
-            columns=self._columns,
-            log_results=self._log_results,
-            show_progress=tune.quiet,
-        )
-        if isinstance(self._run, TrainRun):
-            self._take_over(self._run)
+        tune = tune_settings.look().towards(self._metric)
+        try:
+            self._set_up(tune, total_num_samples)
+        except SettingsError as error:
+            if isinstance(self._run, TrainRun):
+                self._run._refused = str(error)
+            raise
+        self._began = time.monotonic()
+        self._time_budget = time_budget_s
 
     @_harmless
     def on_step_end(self, iteration: int, trials: Sequence[Any], **info: Any) -> None:
@@ -128,31 +136,38 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
 
     @_harmless
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Note that the trial runs (again)."""
-        self._add("start", trial)
+        """Note that the trial runs (again), with which config, and from whose checkpoint."""
+        self._add("start", trial, about=beginning(trial))
 
     @_harmless
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Note a result; the copy is needed since Tune goes on changing it."""
-        self._add("result", trial, dict(result))
+        is_last = bool(result.get("done"))
+        self._add("result", trial, dict(result), loop.stopped_by(trial) if is_last else None)
 
     @_harmless
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Note that the trial ended."""
-        self._add("complete", trial)
+        """Note that the trial ended; one that was paused was stopped by the scheduler."""
+        was_waiting = trial.status in ("PAUSED", "PENDING")
+        self._add("complete", trial, about=loop.stopped_by(trial) if was_waiting else None)
+
+    @_harmless
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Note that the trial failed and is started again."""
+        self._add("recover", trial, about=loop.failure())
 
     @_harmless
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Note that the trial failed."""
-        self._add("error", trial)
+        self._add("error", trial, about=loop.failure())
 
     @_harmless
     def on_experiment_end(self, trials: Sequence[Any], **info: Any) -> None:
         """Let the recorder send the last table; the run keeps it for ``finish``."""
         if self._recorder is not None:
-            self._recorder.end(trials, interrupted=tune_settings.is_interrupted())
+            self._recorder.end(trials, how_it_ended(self._began, self._time_budget))
 
     # What Tune keeps of it.
 
@@ -161,7 +176,7 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
         """The job and the order of the columns; the rows come back from Tune's own trials."""
         if self._recorder is None:
             return None
-        columns, run = self._recorder.table.columns, self._run or self._own_run
+        columns, run = self._recorder.ledger.table.columns, self._run or self._own_run
         return {
             "job_id": run.job_id if isinstance(run, TrainRun) else None,
             "hyperparameters": list(columns.hyperparameters),
@@ -175,6 +190,7 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
         self._columns = Columns(list(state["hyperparameters"]), list(state["metrics"]))
 
     def __getstate__(self) -> dict[str, Any]:
+        cluster.refuse_client()
         state = {**self.__dict__, "_recorder": None, "_own_run": None, "_space": {}}
         if self._run is not None and not can_pickle(self._run):
             state.update(_run=None, _run_left_out=True)
@@ -182,39 +198,53 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
 
     # Inside.
 
-    def _add(self, kind: str, trial: Any, result: dict[str, Any] | None = None) -> None:
+    def _set_up(self, tune: TuneSettings, total: int | None) -> None:
+        refuse_second_sweep(self._recorder, self._run)
+        self._recorder = self._own_run = None
+        if not is_chosen(self, tune.callbacks):
+            return
+        ours = "the run or the callback"
+        metric = agreed("metric", self._metric, ours, tune.metric, tune.source)
+        mode = agreed("mode", self._mode, ours, tune.mode, tune.source)
+        self._space = tune.param_space
+        columns, self._columns = self._columns, None
+        ledger = Ledger(metric, columns, list(tune.objectives))
+        if len(tune.objectives) > 1:
+            ledger.story.say(about_objectives(tune.objectives, metric))
+        if isinstance(self._run, TrainRun):
+            job, self._restored_job = self._restored_job, None
+            self._run = run_for_sweep(self._run, job, tune.is_restored)
+        self._recorder = Recorder(
+            self._open_sink,
+            ledger,
+            metric=metric,
+            mode=check_mode(mode, "mode"),
+            total=total if total != sys.maxsize else None,
+            place=loop.place(),
+            is_restored=tune.is_restored,
+            log_results=self._log_results,
+            show_progress=tune.quiet,
+        )
+        if isinstance(self._run, TrainRun):
+            take_over(self._run, self._recorder)
+
+    def _add(
+        self, kind: str, trial: Any, result: dict[str, Any] | None = None, about: Any = None
+    ) -> None:
         if self._recorder is not None:
-            self._recorder.add(Event(kind, trial, result))
+            self._recorder.add(Event(kind, trial, result, about))
 
-    def _stands_aside(self, callbacks: Sequence[Any]) -> bool:
-        """Whether another callback of ours does the work, or there is nothing to log to."""
-        if self._run_left_out:
-            console.say(
-                "this sweep is no longer logged: the callback's run could not be pickled, so it "
-                "did not come back with the restore. Give it __reduce__, or use ray_synapse.init()."
-            )
-            return True
-        ours = [
-            each
-            for each in callbacks
-            if isinstance(each, _TuneTrialsLoggingCallback) and not each._run_left_out
-        ]
-        chosen = next((each for each in ours if each._run is not None), ours[0] if ours else self)
-        if chosen is self:
-            return False
-        console.say("the sweep has a SynapseLoggerCallback already: the second one stands aside")
-        return True
-
-    def _open_sink(self, experiment: str) -> Sink | None:
+    def _open_sink(self, trial: Any) -> Sink | None:
         """The run to log to; made here if none was given. Runs on the recorder's thread."""
         recorder, run = self._recorder, self._run
         assert recorder is not None
+        experiment = getattr(trial, "experiment_dir_name", None) or "tune"
         if run is None:
             job_id, self._restored_job = self._restored_job, None
             run = self._own_run = make_run(experiment, job_id, recorder.metric, recorder.mode)
             if run is None:
                 return None
-            self._take_over(run)
+            take_over(run, recorder)
         if not isinstance(run, TrainRun):
             return Sink(run, experiment)
         run._patch_job(
@@ -222,22 +252,9 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
             metric=recorder.metric,
             mode=recorder.mode,
             search_space=to_wire(describe_param_space(self._space)),
+            experiment=experiment_path(trial),
         )
         return Sink(run, run.name, ends_with_sweep=run is self._own_run)
-
-    def _take_over(self, run: TrainRun) -> None:
-        """Make the run a tuning run of this process, which it ends."""
-        recorder = self._recorder
-        assert recorder is not None
-        run.is_tune, run.num_samples = True, recorder.total
-        start.adopt(run)
-        if run._concluded or run._sweeps:
-            console.say(
-                f"job {run.job_id} has a sweep already: its trials table is replaced by the one of "
-                "this sweep; a run of its own, from ray_synapse.init(), keeps both"
-            )
-        run._sweeps.append(recorder)
-        run._concluded = False
 
 
 SynapseLoggerCallback = _TuneTrialsLoggingCallback

@@ -1,14 +1,18 @@
-"""How the callback comes to its settings and, where none was given, to its run."""
+"""How the callback comes to its settings and to its run."""
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ray import cloudpickle
 
-from ray_synapse import console, start
+from ray_synapse import console, start, succession
 from ray_synapse.backend.protocol import JobId
 from ray_synapse.errors import BackendError, SettingsError
 from ray_synapse.run import TrainRun
 from ray_synapse.settings import Mode
+from ray_synapse.tuning import loop
+from ray_synapse.tuning.recorder import Recorder
 
 
 def agreed(word: str, ours: Any, our_source: str, theirs: Any, their_source: str) -> Any:
@@ -59,3 +63,84 @@ def make_run(
     except BackendError as error:
         console.say(f"this sweep is not logged: {error}")
         return None
+
+
+def refuse_second_sweep(recorder: Recorder | None, run: Any) -> None:
+    """Refuse a callback, or a run, that follows another sweep.
+
+    Args:
+        recorder: The one of the sweep that the callback has followed last, if any.
+        run: The callback's run.
+
+    Raises:
+        SettingsError: That sweep still goes on.
+    """
+    earlier = run._sweeps if isinstance(run, TrainRun) else []
+    for what, sweeps in (("callback", [recorder] if recorder else []), ("run", earlier)):
+        if any(loop.goes_on(getattr(sweep, "place", None)) for sweep in sweeps):
+            raise SettingsError(
+                f"this {what} logs another sweep, which still goes on. Give each sweep its own: "
+                "callbacks=[SynapseLoggerCallback(ray_synapse.init(name))]."
+            )
+
+
+def about_objectives(objectives: Mapping[str, str | None], metric: str | None) -> str:
+    """What to say where several metrics are optimized."""
+    named = ", ".join(f"{name} ({mode or 'mode not known'})" for name, mode in objectives.items())
+    return (
+        f"The searcher optimizes {len(objectives)} metrics: {named}. The best trial is the one "
+        f"with the best {metric}; ray_synapse.init(name, metric=...) chooses another one of them."
+    )
+
+
+def experiment_path(trial: Any) -> str | None:
+    """The path of the experiment that the trial belongs to, in Tune's storage."""
+    with suppress(Exception):  # a Ray that keeps it elsewhere
+        return str(trial.storage.experiment_fs_path)
+    return None
+
+
+def is_chosen(callback: Any, callbacks: Sequence[Any]) -> bool:
+    """Whether this one of the sweep's callbacks logs it: one does, with a run if any has one."""
+    if callback._run_left_out:
+        console.say(
+            "this sweep is no longer logged: the callback's run could not be pickled, so it did "
+            "not come back with the restore. Give it __reduce__, or use ray_synapse.init()."
+        )
+        return False
+    ours = [
+        each for each in callbacks if isinstance(each, type(callback)) and not each._run_left_out
+    ]
+    with_run = [each for each in ours if each._run is not None]
+    if next(iter(with_run or ours), callback) is callback:
+        return True
+    console.say("the sweep has a SynapseLoggerCallback already: the second one stands aside")
+    return False
+
+
+def run_for_sweep(run: TrainRun, job: JobId | None, is_restored: bool) -> TrainRun:
+    """The run to log a sweep to: a new job if it has had one; after a restore it is the same job.
+
+    Args:
+        run: The callback's run.
+        job: The job that an earlier process has logged this sweep to, or None.
+        is_restored: Whether Tune restores the sweep.
+    """
+    try:
+        if job is None and not is_restored:
+            if run._sweeps:
+                succession.begin_again(run)
+        elif job is not None and job != run.job_id and succession.is_empty(run):
+            succession.join(run, job)
+        else:
+            return succession.joined(run)
+    except BackendError as error:
+        console.say(f"job {run.job_id} stays the one of this sweep: {error}")
+    return run
+
+
+def take_over(run: TrainRun, recorder: Recorder) -> None:
+    """Make the run a tuning run of this process, which it ends."""
+    run.is_tune, run.num_samples = True, recorder.total
+    start.adopt(run)
+    run._sweeps.append(recorder)

@@ -6,15 +6,18 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from ray_synapse import console
-from ray_synapse.metrics import numbers
+from ray_synapse import console, signals
 from ray_synapse.names import display_name
 from ray_synapse.run import SWEEP_STOP_S
 from ray_synapse.settings import Mode
-from ray_synapse.table import Columns, Table, estimate_bytes
+from ray_synapse.table import ENDED, estimate_bytes
+from ray_synapse.tuning.end import End
+from ray_synapse.tuning.ledger import Event, Ledger
+from ray_synapse.tuning.loop import Place
 from ray_synapse.tuning.sink import Sink
+from ray_synapse.tuning.waiting import Waiting
 
 MAX_EVENTS = 10_000  # a minute of a very busy sweep; the table itself recovers from Tune's trials
 GATHER_S = 0.05  # between two looks at the events: each look takes Tune's loop a little time
@@ -24,44 +27,42 @@ MAX_SHARE = 0.005  # of the time may go into tables: 1 % with the first one, whi
 MAX_BYTES_PER_S = 100_000  # of tables, on average
 
 
-class Event(NamedTuple):
-    """What a hook saw: ``start``, ``result``, ``complete`` or ``error`` of a trial."""
-
-    kind: str
-    trial: Any
-    result: dict[str, Any] | None = None
-
-
 class Recorder:
     """Follows one sweep. ``add`` and ``seen`` are for the hooks and cost next to nothing.
 
     Args:
-        open_sink: Gives the run to log to; called on the thread, at the first event, with the name
-            of the experiment. None if there is none: then nothing is logged.
+        open_sink: Gives the run to log to; called on the thread, at the first event, with a trial.
+            None if there is none: then nothing is logged.
+        ledger: The table and the story of the sweep, still empty.
         metric: The metric that is optimized, if it is known.
         mode: ``"min"`` or ``"max"``, likewise.
         total: How many trials there will be; None if that is open.
-        columns: The columns of an earlier process of the same sweep.
+        place: Where the sweep runs.
+        is_restored: Whether it goes on with what an earlier one has left.
         log_results: Whether each result is logged as a metric of its trial.
         show_progress: Whether a terminal gets a line of progress.
     """
 
     def __init__(
         self,
-        open_sink: Callable[[str], Sink | None],
+        open_sink: Callable[[Any], Sink | None],
+        ledger: Ledger,
         *,
         metric: str | None,
         mode: Mode | None,
         total: int | None,
-        columns: Columns | None,
+        place: Place | None,
+        is_restored: bool,
         log_results: bool,
         show_progress: bool,
     ) -> None:
         self.metric, self.mode = metric, mode
+        self.ledger, self.place = ledger, place
         self.trials: Sequence[Any] = ()  # Tune's own list, which grows
-        self.table = Table(metric, columns)
+        self._ended_before: Sequence[Any] = ()
         self.building_s = 0.0  # spent on tables so far
-        self.interrupted = False
+        self.is_restored = is_restored
+        self.is_concluded = False  # `finish` has done its part
         self._open_sink = open_sink
         self._sink: Sink | None = None
         self.total = total
@@ -72,7 +73,9 @@ class Recorder:
         self._results: deque[tuple[str, Any, dict[str, int | float]]] = deque(maxlen=MAX_EVENTS)
         self._overflow = 0
         self._wake = threading.Event()
-        self._stopping = self.tune_ended = False
+        self._stopping = False
+        self._end: End | None = None
+        self._waiting = Waiting()
         self._interval = MIN_INTERVAL_S
         self._next_table = 0.0
         self._progress: tuple[int, int | None] | None = None
@@ -90,17 +93,34 @@ class Recorder:
         self._wake.set()
 
     def seen(self, trials: Sequence[Any]) -> None:
-        """Note Tune's list of trials."""
-        self.trials = trials
+        """Note Tune's list of trials; at first, which of them have ended before, by a restore."""
+        if self.trials is not trials:
+            self._ended_before = [trial for trial in trials if trial.status in ENDED]
+            self.trials = trials
 
-    def end(self, trials: Sequence[Any], *, interrupted: bool = False) -> None:
+    def end(self, trials: Sequence[Any], how: End) -> None:
         """Tune is done: the thread sends the last table and ends. Waits for nothing."""
-        self.trials = trials
-        self.interrupted = interrupted
-        self.tune_ended = self._stopping = True
+        self.seen(trials)
+        self._end = how
+        self._stopping = True
         self._wake.set()
 
     # For the end of the run, on the script's thread.
+
+    @property
+    def told_failed(self) -> set[str]:
+        """The trials of which a message says that they failed, and why."""
+        return self.ledger.story.told_failed
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it did not come to its own end: a signal, or the script ended."""
+        return self._end is None or self._end.interrupted
+
+    @property
+    def error(self) -> str:
+        """What came out of ``fit()``; empty if nothing did."""
+        return self._end.error if self._end else ""
 
     def stop(self, timeout: float) -> None:
         """Send the last table, within the timeout in seconds."""
@@ -129,10 +149,12 @@ class Recorder:
 
     def _turn(self, stopping: bool) -> None:
         """Take in what came; the table goes first, for a run that is slow to take the results."""
-        if not self._opened and (self._events or self.trials):
+        if not self._opened and (self._events or self.trials or self.error):
             self._opened = True
-            trial = self._events[0].trial if self._events else self.trials[0]
-            self._sink = self._open_sink(getattr(trial, "experiment_dir_name", None) or "tune")
+            first = self._events[0].trial if self._events else next(iter(self.trials), None)
+            self._sink = self._open_sink(first)
+        self.ledger.resume(self._ended_before)
+        self._ended_before = ()
         while self._events:
             self._take(self._events.popleft())
         if self._sink is None:
@@ -155,35 +177,26 @@ class Recorder:
         return self._stopping or (bool(self._events) and time.monotonic() >= self._next_table)
 
     def _take(self, event: Event) -> None:
-        trial_id = event.trial.trial_id
-        if event.kind == "result" and event.result is not None:
-            found = numbers(event.result, self.metric)
-            self.table.set_config(trial_id, event.result.get("config") or event.trial.config)
-            self.table.set_metrics(trial_id, found)
-            if self._log_results:
-                self._overflow += len(self._results) == MAX_EVENTS
-                self._results.append((trial_id, event.result.get("training_iteration"), found))
-        elif event.kind == "start":
-            self.table.set_ended(trial_id, None)
-        elif event.kind in ("complete", "error"):
-            self.table.set_ended(trial_id, "ERROR" if event.kind == "error" else "TERMINATED")
-            if event.kind == "complete" and self._sink is not None:
-                self._sink.completed(event.trial)
+        found = self.ledger.take(event)
+        if found is not None and event.result is not None and self._log_results:
+            self._overflow += len(self._results) == MAX_EVENTS
+            iteration = event.result.get("training_iteration")
+            self._results.append((event.trial.trial_id, iteration, found))
+        if event.kind == "complete" and self._sink is not None:
+            self._sink.completed(event.trial)
 
     def _send_table(self, last: bool) -> None:
         """Bring the table up to date from Tune's trials, and send it if it changed."""
         assert self._sink is not None
-        started = time.perf_counter()
-        for trial in list(self.trials):
-            self._look_at(trial)
-        best = self.table.best(self.mode)
-        winner = best[0] if best and self.tune_ended else ""
-        finished = self.table.told_ended if self.interrupted else self.table.ended
-        if last and not self.tune_ended:
-            self.table.end_unfinished()
+        started, table = time.perf_counter(), self.ledger.table
+        self.ledger.look(self.trials)
+        if last:
+            self._close_ledger()
+        best = table.best(self.mode)
+        winner = best[0] if best and self._end else ""
         size = 0
-        if self.table.changed or winner:
-            snapshot = self.table.snapshot(winner)
+        if table.changed or winner:
+            snapshot = table.snapshot(winner)
             size = estimate_bytes(snapshot)
             built = time.perf_counter() - started
             self._sink.log_trials(snapshot)
@@ -194,20 +207,35 @@ class Recorder:
         self.building_s += built
         self._interval = max(MIN_INTERVAL_S, built / MAX_SHARE, size / MAX_BYTES_PER_S)
         self._next_table = time.monotonic() + self._interval
-        self._move_progress(finished, None if best is None else best[1])
+        self._tell()
+        self._move_progress(None if best is None else best[1])
 
-    def _look_at(self, trial: Any) -> None:
-        """Catch what no hook tells: trials that wait, are paused, cut off, or were restored."""
-        trial_id = trial.trial_id
-        new = not self.table.knows(trial_id)
-        if new:
-            self.table.set_config(trial_id, trial.config)
-        if new or trial.status in ("TERMINATED", "ERROR"):
-            self.table.set_metrics(trial_id, numbers(trial.last_result or {}, self.metric))
-        self.table.set_status(trial_id, trial.status)
+    def _close_ledger(self) -> None:
+        ended = "SIGTERM" if signals.was_told_to_end() else "The end of the script"
+        end = self._end or End(f"{ended} cut the sweep off")
+        if end.error:
+            self.ledger.story.say(end.why, "error")
+        self.ledger.close(end.why, self.trials, tune_ended=self._end is not None)
 
-    def _move_progress(self, finished: int, best: float | None) -> None:
-        progress = (finished, self.total)
+    def _tell(self) -> None:
+        """Log what there is to tell."""
+        assert self._sink is not None
+        if not self._stopping:  # a loop that is gone leaves its trials waiting for ever
+            for text in self._waiting.look(self.trials, time.monotonic()):
+                self.ledger.story.say(text, "warning")
+                console.say(text)
+        for message in self.ledger.story.take():
+            self._sink.log_message(*message)
+
+    def _move_progress(self, best: float | None) -> None:
+        """Move the bar. A sweep that came to its end is complete, however many trials it had."""
+        table, total = self.ledger.table, self.total
+        finished = table.told_ended if self._end and self._end.is_early else table.ended
+        if self._end is not None and not self._end.is_early:
+            total = finished
+        elif total is not None:
+            total = max(total, len(table))
+        progress = (finished, total)
         if self._sink is None or progress == self._progress:
             return
         self._progress = progress

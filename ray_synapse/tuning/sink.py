@@ -39,6 +39,11 @@ class Sink:
             values["trial_id"] = trial_id
             self._call(log_metric, "trial", "training_iteration", iteration, **values)
 
+    def log_message(self, content: str, level: str) -> None:
+        """Log a line of text."""
+        if log_message := getattr(self._run, "log_message", None):
+            self._call(log_message, content, level)
+
     def completed(self, trial: Any) -> None:
         """A trial has completed, so its model will not change any more."""
         if self.is_ours:

@@ -6,7 +6,9 @@ import pytest
 
 import ray_synapse
 from ray_synapse.backend.protocol import Counts
-from ray_synapse.tuning.recorder import MAX_EVENTS, Event, Recorder
+from ray_synapse.tuning.end import End
+from ray_synapse.tuning.ledger import Event, Ledger
+from ray_synapse.tuning.recorder import MAX_EVENTS, Recorder
 from ray_synapse.tuning.sink import Sink
 
 
@@ -40,11 +42,13 @@ def recorder_for(run, **options):
         "metric": "score",
         "mode": "max",
         "total": None,
-        "columns": None,
+        "place": None,
+        "is_restored": False,
         "log_results": True,
         "show_progress": False,
     }
-    return Recorder(lambda name: run and Sink(run, name), **{**settings, **options})
+    ledger = Ledger("score", options.pop("columns", None))
+    return Recorder(lambda name: run and Sink(run, name), ledger, **{**settings, **options})
 
 
 def test_the_last_state_is_always_sent():
@@ -53,7 +57,7 @@ def test_the_last_state_is_always_sent():
     for step in range(1, 500):
         recorder.add(Event("result", mine, {"score": step, "training_iteration": step}))
     mine.status = "TERMINATED"
-    recorder.end([mine])
+    recorder.end([mine], End("it ended"))
     recorder.stop(30)
     assert run.tables[-1]["trials"]["t00001"] == {
         "base": ["t00001", "TERMINATED"],
@@ -75,7 +79,7 @@ def test_while_a_run_blocks_only_the_newest_table_waits_and_the_buffer_is_bounde
         recorder.add(Event("result", mine, {"score": step, "training_iteration": step}))
     assert len(recorder._events) == MAX_EVENTS
     gate.set()
-    recorder.end([mine])
+    recorder.end([mine], End("it ended"))
     recorder.stop(30)
     assert len(run.tables) <= 3
     assert run.tables[-1]["trials"]["t00001"]["metrics"] == [MAX_EVENTS + 499]
@@ -86,10 +90,12 @@ def test_results_that_were_dropped_are_counted():
     mine, gate = trial(1), threading.Event()
     recorder = Recorder(
         lambda name: gate.wait(60) and Sink(run, name),
+        Ledger(None, None),
         metric=None,
         mode=None,
         total=None,
-        columns=None,
+        place=None,
+        is_restored=False,
         log_results=True,
         show_progress=False,
     )
@@ -97,7 +103,7 @@ def test_results_that_were_dropped_are_counted():
     for step in range(MAX_EVENTS + 99):
         recorder.add(Event("result", mine, {"score": step, "training_iteration": step}))
     gate.set()
-    recorder.end([mine])
+    recorder.end([mine], End("it ended"))
     recorder.stop(60)
     assert run.stats()["dropped"] >= 99
     stats = run.stats()
@@ -107,7 +113,7 @@ def test_results_that_were_dropped_are_counted():
 def test_without_a_run_nothing_happens_and_nothing_breaks():
     recorder = recorder_for(None)
     recorder.add(Event("start", trial(1)))
-    recorder.end([trial(1)])
+    recorder.end([trial(1)], End("it ended"))
     recorder.stop(10)
 
 
