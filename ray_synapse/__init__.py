@@ -30,11 +30,12 @@ if TYPE_CHECKING:
         UnreachableError,
     )
     from ray_synapse.names import encode_name
+    from ray_synapse.registry import get_run
     from ray_synapse.results.checkpoints import resolve_checkpoint
     from ray_synapse.results.finish import finish
     from ray_synapse.results.outcome import resolve_trial_id
     from ray_synapse.run import TrainRun
-    from ray_synapse.start import get_run, init
+    from ray_synapse.start import init
     from ray_synapse.trial.trainable import wrap_trainable
     from ray_synapse.tuning.callback import _TuneTrialsLoggingCallback
     from ray_synapse.tuning.schedulers.create import create_scheduler
@@ -63,7 +64,7 @@ _WHERE = {
     "describe_param_space": "tuning.search_space",
     "encode_name": "names",
     "finish": "results.finish",
-    "get_run": "start",
+    "get_run": "registry",
     "init": "start",
     "resolve_checkpoint": "results.checkpoints",
     "resolve_trial_id": "results.outcome",

@@ -1,6 +1,6 @@
 """The end of a run in the process that drives it."""
 
-from ray_synapse import console
+from ray_synapse import console, signals
 from ray_synapse.delivery.report import undelivered
 from ray_synapse.delivery.synapse import SynapseBackend
 from ray_synapse.run import FLUSH_S, TrainRun
@@ -18,8 +18,15 @@ def end_job(run: TrainRun, error: BaseException | None) -> None:
     ended_by_finish = finish_at_exit(run)
     if isinstance(error, SystemExit) and not error.code:
         error = None
-    if error is not None:
+    if isinstance(error, KeyboardInterrupt) or signals.was_told_to_end():
+        if not ended_by_finish:
+            run.log_message("The script was told to end (Ctrl-C or SIGTERM)", "warning")
+            run._patch_job(status="STOPPED")
+    elif error is not None:
         run.log_message(f"The script ended with {type(error).__name__}: {error}", "error")
+        run._patch_job(status="FAILED")
+    elif run._refused and not ended_by_finish:
+        run.log_message(f"The sweep could not begin: {run._refused}", "error")
         run._patch_job(status="FAILED")
     elif not ended_by_finish:
         run._patch_job(status="SUCCEEDED")
@@ -38,6 +45,7 @@ def end_job(run: TrainRun, error: BaseException | None) -> None:
 
 def _close(run: TrainRun) -> None:
     """Send no more, and say what the server has not got."""
+    run._leave()  # a sign of life after this would open the outbox again
     if run._early is not None:
         run._early.close()
     courier, backend = run._channel.courier, run._backend

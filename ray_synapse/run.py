@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ray_synapse import payloads
+from ray_synapse import payloads, signals
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.backend.protocol import Counts, Left
 from ray_synapse.delivery import cluster
@@ -49,7 +49,7 @@ class TrainRun(RunCore):
             value: A number; NaN and infinities become null.
             **metrics: What belongs to it, such as ``epoch=3``.
         """
-        self._put_metric(category, key, value, metrics, cluster.trial_id())
+        self._put_metric(category, key, value, metrics, self._trial_id)
 
     def log_visualization(
         self, category: str, group: str, index: int, image: Any, **meta: Any
@@ -66,7 +66,7 @@ class TrainRun(RunCore):
         Raises:
             PayloadError: The image is none of these, cannot be read, or has more than 20 MiB.
         """
-        data = payloads.visualization(category, group, index, meta, cluster.trial_id())
+        data = payloads.visualization(category, group, index, meta, self._trial_id)
         self._channel.put("visualization", dumps(data), file=to_data_uri(image))
 
     def log_message(self, content: str, level: str = "info") -> None:
@@ -121,7 +121,7 @@ class TrainRun(RunCore):
             total: Out of how much; None if that is open.
             category: The step: ``dataset``, ``train``, ``trials``, ``model_upload``, or your own.
         """
-        if cluster.trial_id() is not None:
+        if self._trial_id is not None:
             return
         if self._progress is None:
             self._progress = Progress(self._overall_before())
@@ -170,7 +170,7 @@ class TrainRun(RunCore):
     @property
     def is_tune(self) -> bool:
         """Whether this is a tuning run; always so inside a trial."""
-        return self._is_tune or cluster.trial_id() is not None
+        return self._is_tune or self._trial_id is not None
 
     @is_tune.setter
     def is_tune(self, value: bool) -> None:
@@ -199,6 +199,12 @@ class TrainRun(RunCore):
             return fetch_local(self._backend.home, model_id)
         return self._channel.fetch_model(model_id)
 
+    def _of_trial(self, trial: str) -> "TrainRun":
+        """The same run, for what belongs to a trial of another process."""
+        other = object.__new__(TrainRun)
+        other.__dict__ = {**self.__dict__, "_of": trial, "_checkpoint_output": None}
+        return other
+
     # The end.
 
     def __enter__(self) -> "TrainRun":
@@ -218,8 +224,10 @@ class TrainRun(RunCore):
         return f"<TrainRun {self.name!r}, job {self.job_id}, {self._spec.backend.describe()}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from ray_synapse.start import revive
+        from ray_synapse.registry import revive
 
+        cluster.refuse_client()
         if self._owner_pid is not None:
+            signals.watch()  # Ray may have started since
             self._channel.open_relay()  # so that it is there when the pickle arrives
         return revive, (self._as_spec(),)

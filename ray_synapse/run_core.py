@@ -3,15 +3,17 @@
 import os
 import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from ray_synapse import console, payloads
+from ray_synapse import console, payloads, signals
 from ray_synapse.backend.protocol import Backend
 from ray_synapse.delivery import cluster
 from ray_synapse.delivery.channel import Channel
 from ray_synapse.delivery.patience import Patience
 from ray_synapse.delivery.synapse import SynapseBackend
 from ray_synapse.errors import BackendError
+from ray_synapse.heartbeat import Heartbeat
 from ray_synapse.progress import Progress
 from ray_synapse.run_spec import RunSpec, Sweep
 from ray_synapse.settings import DEADLINE_S
@@ -28,15 +30,21 @@ class RunCore:
         self.num_samples = spec.num_samples
         self._spec = spec
         self._is_tune = spec.is_tune
+        self._of = spec.trial  # where this process is none of a trial, but works for one
         self._checkpoint_output: str | None = None
-        owns_relay = owned and not cluster.in_worker()
+        owns_relay = owned and cluster.trial_id() is None
         self._channel = Channel(spec.backend, spec.job_id, spec.relay, owns_relay=owns_relay)
         self._progress: Progress | None = None
         self._table: dict[str, Wire] | None = None  # the newest trials table that was logged
-        self._sweeps: list[Sweep] = []  # the ones that are not finished yet, the newest last
-        self._concluded = False  # the newest sweep is finished: models, best trial, last table
+        self._sweeps: list[Sweep] = []  # the newest last
+        self._refused = ""  # why its sweep could not begin
+        self._earlier: list[RunCore] = []  # handles of the jobs that this run was before
+        self._is_new = False  # its job was made by this process, and not asked for by its id
         self._told: set[str] = set()  # what finish said already
-        self._owner_pid = os.getpid() if owned else None
+        self._owner_pid: int | None = None
+        self._heartbeat: Heartbeat | None = None
+        if owned:
+            self._drive()
         self._patience = Patience(DEADLINE_S)
         self._early: Any = None  # what uploads models while the sweep goes on
         self._parent_model: int | str | None = None  # what the trials start from
@@ -62,8 +70,21 @@ class RunCore:
 
     def _adopt(self) -> None:
         """This process drives the run from now on: it makes the relay and ends the job."""
-        self._owner_pid = os.getpid()
+        self._drive()
         self._channel.open_relay(own=True)
+
+    def _drive(self) -> None:
+        signals.watch()
+        if self._owner_pid != os.getpid():  # else it does already
+            self._owner_pid = os.getpid()
+            self._heartbeat = Heartbeat(partial(self._backend.beat, self.job_id))
+
+    def _leave(self) -> None:
+        """This process drives the run no more."""
+        self._owner_pid = None
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
 
     def _driven_here(self) -> dict[str, Wire]:
         """The fields of a job that this process drives."""
@@ -79,8 +100,13 @@ class RunCore:
         old = self._spec
         return RunSpec(
             *(self.name, self.job_id, old.backend, old.relay, self.metric, self.mode, self.upload),
-            *(self._is_tune, self.num_samples),
+            *(self._is_tune, self.num_samples, self._trial_id),
         )
+
+    @property
+    def _trial_id(self) -> str | None:
+        """The trial that this code works for, or None."""
+        return cluster.trial_id() or self._of
 
     @property
     def _backend(self) -> Backend:

@@ -1,6 +1,6 @@
 """The values that a run is made from, and what a sweep leaves with it."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,8 +15,20 @@ class Sweep(Protocol):
     trials: Sequence[Any]
     metric: str | None
     mode: Mode | None
-    tune_ended: bool
-    interrupted: bool
+    is_restored: bool  # an earlier process, or an earlier fit(), has begun it
+    is_concluded: bool  # `finish` has done its part
+
+    @property
+    def told_failed(self) -> Container[str]:
+        """The trials of which a message says that they failed, and why."""
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it did not come to its own end."""
+
+    @property
+    def error(self) -> str:
+        """What came out of ``fit()``; empty if nothing did."""
 
     def stop(self, timeout: float) -> None:
         """Send the last table, within the timeout in seconds."""
@@ -35,3 +47,4 @@ class RunSpec:
     upload: Upload
     is_tune: bool
     num_samples: int | None
+    trial: str | None = None  # the trial that it was pickled in

@@ -1,4 +1,4 @@
-"""How a run begins and ends in a process: ``init``, ``get_run``, and the end of the script."""
+"""How a run begins and ends in a process: ``init``, and the end of the script."""
 
 import atexit
 import os
@@ -6,21 +6,19 @@ import sys
 import uuid
 from dataclasses import replace
 
-from ray_synapse import connect, console, settings
+from ray_synapse import connect, console, registry, settings
 from ray_synapse.backend.local import LocalSpec
 from ray_synapse.backend.protocol import Backend, BackendSpec, JobId
+from ray_synapse.delivery import cluster
 from ray_synapse.delivery.patience import Patience
 from ray_synapse.delivery.relay import RelayAddress
 from ray_synapse.delivery.synapse import SynapseBackend, SynapseSpec
 from ray_synapse.ending import end_job
-from ray_synapse.errors import NoRunError, SettingsError
+from ray_synapse.errors import SettingsError
 from ray_synapse.names import MAX_NAME_CHARS, encode_name
 from ray_synapse.run import TrainRun
 from ray_synapse.run_spec import RunSpec
 from ray_synapse.settings import UPLOADS, Mode, Upload
-
-_open_runs: dict[tuple[BackendSpec, JobId], TrainRun] = {}  # the newest last
-_bound: TrainRun | None = None  # the run of the trial in this process
 
 
 def init(
@@ -78,6 +76,7 @@ def init(
         BackendError: What answers is no Synapse server.
         StorageError: The folder for the embedded backend or the outbox cannot be written.
     """
+    cluster.refuse_client()
     encoded = encode_name(name)
     environment = settings.load()
     if metric is not None and not (isinstance(metric, str) and metric.strip()):
@@ -121,21 +120,6 @@ def init_embedded(name: str, *, metric: str | None, mode: Mode | None) -> TrainR
     return _open(_new_spec(encoded, backend, metric, mode, upload), None)
 
 
-def get_run() -> TrainRun:
-    """The run of the trial or training that this code is called from.
-
-    Raises:
-        NoRunError: There is none.
-    """
-    run = _bound or next(reversed(_open_runs.values()), None)
-    if run is None:
-        raise NoRunError(
-            "there is no run in this process. In a script, call ray_synapse.init(name) first; in a "
-            "trial, give Tune ray_synapse.wrap_trainable(train_fn, run=run)."
-        )
-    return run
-
-
 def adopt(run: TrainRun) -> None:
     """Drive a run from this process: also one that came out of a pickle, as after a restore."""
     run._adopt()
@@ -161,20 +145,6 @@ def adopt(run: TrainRun) -> None:
         )
 
 
-def bind(run: TrainRun | None) -> None:
-    """Make ``run`` the one that ``get_run`` gives in this process, a trial's."""
-    global _bound
-    _bound = run
-
-
-def revive(spec: RunSpec) -> TrainRun:
-    """The run that was pickled: this process's own handle of it, if it has one."""
-    known = _open_runs.get((spec.backend, spec.job_id))
-    if known is not None:
-        return known
-    return _remember(TrainRun(spec, owned=False))
-
-
 def close(run: TrainRun, error: BaseException | None = None) -> None:
     """End the run in this process. Only the process that drives it ends the job. Never raises.
 
@@ -182,7 +152,7 @@ def close(run: TrainRun, error: BaseException | None = None) -> None:
         run: The run.
         error: What made the script end, if something did.
     """
-    _open_runs.pop((run._spec.backend, run.job_id), None)
+    registry.forget(run)
     if run._owner_pid != os.getpid():
         return
     run._owner_pid = None
@@ -190,6 +160,14 @@ def close(run: TrainRun, error: BaseException | None = None) -> None:
         end_job(run, error)
     except Exception as failure:  # the script's own error or exit code must not be replaced
         console.say(f"job {run.job_id} was not ended properly: {type(failure).__name__}: {failure}")
+    finally:
+        run._leave()
+
+
+def close_quietly(run: TrainRun) -> None:
+    """End a handle whose job another one has taken over."""
+    run._leave()
+    run._channel.close_relay()
 
 
 def _new_spec(
@@ -204,7 +182,9 @@ def _open(spec: RunSpec, job_id: JobId | None) -> TrainRun:
     local = spec.backend.open() if isinstance(spec.backend, LocalSpec) else None
     if local is not None and job_id is None:
         number = local.create_job(spec.name, {"metric": spec.metric, "mode": spec.mode})
-        return _driven(_remember(TrainRun(replace(spec, job_id=number), owned=True)))
+        run = registry.remember(TrainRun(replace(spec, job_id=number), owned=True))
+        run._is_new = True
+        return _driven(run)
     backend: Backend = local or spec.backend.open()
     if isinstance(backend, SynapseBackend):
         backend.introduce(spec.name)
@@ -215,9 +195,10 @@ def _open(spec: RunSpec, job_id: JobId | None) -> TrainRun:
         metric=spec.metric or job["metric"],
         mode=spec.mode or job["mode"],
     )
-    run = _open_runs.get((spec.backend, spec.job_id))
-    if run is None:
-        return _driven(_remember(TrainRun(spec, owned=True)))
+    known = registry.find(spec.backend, spec.job_id)
+    if known is None:
+        return _driven(registry.remember(TrainRun(spec, owned=True)))
+    run = known
     run.name, run.metric, run.mode, run.upload = spec.name, spec.metric, spec.mode, spec.upload
     run._adopt()
     return _driven(run)
@@ -228,11 +209,6 @@ def _driven(run: TrainRun) -> TrainRun:
     run._backend.patch_job(
         run.job_id, {**run._driven_here(), "metric": run.metric, "mode": run.mode}
     )
-    return run
-
-
-def _remember(run: TrainRun) -> TrainRun:
-    _open_runs[(run._spec.backend, run.job_id)] = run
     return run
 
 
@@ -248,7 +224,7 @@ def _check_job(job_id: object) -> None:
 def _close_all() -> None:
     """At the end of the script: what ``finish`` does, for whoever did not call it."""
     error = getattr(sys, "last_value", None)
-    for run in list(_open_runs.values()):
+    for run in registry.open_runs():
         close(run, error)
 
 

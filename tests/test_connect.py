@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import pytest
 
 import ray_synapse
-from ray_synapse import greeting, start
+from ray_synapse import greeting, registry, start
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.delivery import retry, sender
+from ray_synapse.delivery.patience import Patience
 from tests.faults import Fault, drip, garbage, hang, status
 from tests.proxy import Proxy
 from tests.serving import served
@@ -70,8 +71,8 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.05)
     monkeypatch.setattr(sender, "MAX_AGE_S", 0.05)
     yield folder
-    for run in list(start._open_runs.values()):
-        run._patience.left = 0.0
+    for run in registry.open_runs():
+        run._patience = Patience(0.0)
         start.close(run)
 
 

@@ -11,25 +11,30 @@ import ray_synapse
 
 BASE = (
     *("errors", "names", "settings", "values", "metrics", "table", "progress", "payloads"),
-    *("images", "console", "formats", "places", "artifact", "archive", "model_cache"),
+    *("images", "console", "formats", "signals", "places", "artifact", "archive", "model_cache"),
+    *("vitals", "heartbeat"),
 )
 
 # Each part, and the parts that it may import beside itself. Top down.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "cli": (
-        *("start", "run", "tuning", "trial", "results", "views", "delivery", "backend", "server"),
-        *("leftovers", *BASE),
+        *("start", "registry", "run", "tuning", "trial", "results", "views", "delivery"),
+        *("backend", "server", "leftovers", *BASE),
     ),
     "server": ("backend", *BASE),
     "views": ("start", "run", "delivery", "backend", *BASE),
-    "tuning": ("config", "start", "run", "delivery", "backend", *BASE),
-    "trial": ("start", "run", "delivery", "backend", *BASE),
-    "results": ("run", "run_core", "run_spec", "delivery", "backend", *BASE),
-    "start": ("run", "run_spec", "connect", "ending", "delivery", "backend", *BASE),
+    "tuning": ("config", "succession", "start", "registry", "run", "delivery", "backend", *BASE),
+    "trial": ("registry", "run", "delivery", "backend", *BASE),
+    "results": (
+        *("succession", "registry", "run", "run_core", "run_spec", "delivery", "backend", *BASE),
+    ),
+    "succession": ("start", "registry", "run", "run_spec", "backend", *BASE),
+    "start": ("registry", "run", "run_spec", "connect", "ending", "delivery", "backend", *BASE),
     "ending": ("run", "delivery", "backend", *BASE),
     "leftovers": ("connect", "greeting", "delivery", "backend", *BASE),
     "connect": ("greeting", "delivery", "backend", *BASE),
     "greeting": ("delivery", "backend", *BASE),
+    "registry": ("run", "run_spec", "delivery", "backend", *BASE),
     "run": ("run_core", "run_spec", "delivery", "backend", *BASE),
     "run_core": ("run_spec", "delivery", "backend", *BASE),
     "run_spec": ("delivery", "backend", *BASE),
@@ -45,7 +50,8 @@ for part in ("cli", "backend"):
 
 # Upwards, within a function: each closes a circle that only exists at run time.
 LATE = {
-    ("run", "start"),  # unpickling and leaving a run are start's
+    ("run", "start"),  # leaving a run is start's
+    ("run", "registry"),  # unpickling one is the registry's
     ("run_core", "results.uploads"),  # a trial's model, as soon as the trial has completed
     ("ending", "results.finish"),  # the end of a script that never called finish
 }

@@ -1,14 +1,14 @@
 import pytest
 
 import ray_synapse
-from ray_synapse import start
+from ray_synapse import registry, start
 from tests.sweeps import backend, last_json, run_script
 
 
 @pytest.fixture(autouse=True)
 def no_open_runs():
     yield
-    for run in list(start._open_runs.values()):
+    for run in registry.open_runs():
         start.close(run)
 
 

@@ -132,6 +132,12 @@ class Channel(Pump):
             if self._link.owned:
                 self._refresh_link()
 
+    def inherit(self, other: "Channel") -> None:
+        """Take over the relay of another channel, which goes on without one."""
+        with self._lock, other._lock:
+            other._take_back()
+            self._link.inherit(other._link)
+
     def close_relay(self) -> None:
         """Let the relay end: it does once it has written what it was handed."""
         with self._lock:

@@ -32,7 +32,7 @@ class RelayLink:
     ) -> None:
         self.spec, self.job, self.address = spec, job, address
         self.owned = owned
-        self._forked = forked
+        self._forked, self._closed = forked, False
         self._session: str | None = None  # the connection to Ray that the relay belongs to
         self._relay: Any = None
         self._lost: set[str] = set()  # relays of this session that died, or do not answer
@@ -57,7 +57,7 @@ class RelayLink:
     def own(self) -> None:
         """Make the relay from now on."""
         if not self.owned:
-            self.owned, self._find_at = True, 0.0
+            self.owned, self._closed, self._find_at = True, False, 0.0
 
     def lose(self) -> None:
         """The relay died or does not answer: do without it, until there is another one."""
@@ -65,13 +65,23 @@ class RelayLink:
             self._lost.add(relay.name_of(self._relay))
         self._relay, self._find_at = None, time.monotonic() + FIND_RELAY_S
 
+    def inherit(self, other: "RelayLink") -> None:
+        """Take another link's relay over, to write to the job of this one from now on.
+
+        Its own handle is needed: one that was got by name does not keep an actor alive.
+        """
+        if other.relay is not None:
+            self._session, self._relay = other._session, other.relay
+            self._relay.serve.remote(self.spec, self.job)
+        other.close()
+
     def close(self) -> None:
         """Let the relay end: it does once it has written what it was handed."""
-        self.owned, self._relay = False, None
+        self.owned, self._closed, self._relay = False, True, None
 
     def _look(self) -> None:
         now = time.monotonic()
-        if now < self._find_at or not (self.owned or cluster.in_worker()):
+        if self._closed or now < self._find_at or not (self.owned or cluster.in_worker()):
             return
         self._find_at = now + FIND_RELAY_S
         try:

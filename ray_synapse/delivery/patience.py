@@ -17,13 +17,28 @@ class Patience:
         limit: Seconds without progress, over all the waits of a run.
 
     Attributes:
-        left: What is left of them.
         is_interrupted: Whether Ctrl-C has ended it.
     """
 
     def __init__(self, limit: float) -> None:
-        self.left = limit
+        self._left = limit
+        self._until = float("inf")
         self.is_interrupted = False
+
+    @property
+    def left(self) -> float:
+        """What is left of them."""
+        return max(min(self._left, self._until - time.monotonic()), 0.0)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was in a hurry, and is too late."""
+        return time.monotonic() > self._until
+
+    def hurry(self) -> None:
+        """From now on the clock runs, whatever moves: after a signal a process has to end."""
+        if self._until == float("inf"):
+            self._until = time.monotonic() + self._left
 
     def wait(self, is_done: Callable[[], bool], progress: Callable[[], Hashable]) -> bool:
         """Wait until it is done, or patience ends. Ctrl-C ends it, too, for all waits that follow.
@@ -39,7 +54,7 @@ class Patience:
             with _ctrl_c_ends_it():
                 return self._wait(is_done, progress)
         except KeyboardInterrupt:
-            self.left, self.is_interrupted = 0.0, True
+            self._left, self.is_interrupted = 0.0, True
             return is_done()
 
     def _wait(self, is_done: Callable[[], bool], progress: Callable[[], Hashable]) -> bool:
@@ -54,8 +69,8 @@ class Patience:
                 before, moved_at, charged = after, time.monotonic(), 0.0
                 continue
             still = time.monotonic() - moved_at
-            if still >= min(PACE_S, self.left + charged):
-                self.left -= still - charged
+            if still >= min(PACE_S, self._left + charged):
+                self._left -= still - charged
                 charged = still
         return True
 

@@ -41,15 +41,31 @@ class Relay:
     """Writes what the processes of one run hand to it. Runs as a Ray actor."""
 
     def __init__(self, spec: "BackendSpec", job: "JobId") -> None:
+        self._spec, self._job = spec, job
         self._backend = spec.open()
-        self._job = job
+        self._written: dict[str, Batch] = {}  # up to where each process has written to this job
+        self._before: dict[str, Batch] = {}  # likewise to the jobs before it
         self._holder: Holder | None = None
         self._downloads: Downloads | None = None
         self._parts: dict[str, list[bytes]] = {}  # of one batch a process: they come in order
 
     def accept(self, batch: Batch) -> int:
         """Write a batch. Returns the highest number of that process that is now written."""
-        return self._backend.write(self._job, batch)
+        before = self._before.get(batch.process)
+        last = self._backend.write(self._job, batch if before is None else batch.since(before))
+        last += 0 if before is None else before.after
+        known = self._written.get(batch.process) or before or Batch(batch.process, 0, (), 0, 0, 0)
+        self._written[batch.process] = batch.accounted(known, last)
+        return last
+
+    def serve(self, spec: "BackendSpec", job: "JobId") -> None:
+        """Write to this job from now on, also for processes that know the run by another one."""
+        if (spec, job) == (self._spec, self._job):
+            return
+        self._spec, self._job = spec, job
+        self._backend = spec.open()
+        self._before.update(self._written)
+        self._written.clear()
 
     def accept_piece(self, process: str, index: int, count: int, piece: bytes) -> int:
         """Collect the pieces of a large batch, write it with the last one.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ray_synapse.artifact import Artifact
-from ray_synapse.metrics import numbers, own_metrics
+from ray_synapse.metrics import measured, own_metrics
 from ray_synapse.results.checkpoints import resolve, shared_outputs
 from ray_synapse.results.outcome import (
     Outcome,
@@ -74,7 +74,7 @@ def table_of(sweep: FinishedSweep, columns: Columns) -> dict[str, Wire]:
     table = Table(sweep.metric, columns)
     for outcome in sweep.outcomes:
         table.set_config(outcome.trial_id, outcome.config)
-        table.set_metrics(outcome.trial_id, numbers(outcome.metrics, sweep.metric))
+        table.set_metrics(outcome.trial_id, measured(outcome.metrics, sweep.metric))
         table.set_ended(outcome.trial_id, "ERROR" if outcome.error else "TERMINATED")
     return table.snapshot()
 

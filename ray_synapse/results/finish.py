@@ -1,18 +1,22 @@
 """The end of a sweep: every trial's model, the best trial, the last table, the summary."""
 
-import shutil
-import sys
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ray_synapse import console
 from ray_synapse.artifact import Artifact
-from ray_synapse.backend.local import LocalSpec
 from ray_synapse.errors import BackendError, SettingsError
 from ray_synapse.names import display_name
 from ray_synapse.results.decision import FinishedSweep, decide, summary_of, table_of
-from ray_synapse.results.outcome import Outcome, Scope, resolve_trial_id
+from ray_synapse.results.outcome import Scope
+from ray_synapse.results.owner import run_of, sweeps_of, unfinished_sweeps
+from ray_synapse.results.telling import (
+    say_the_end,
+    tell,
+    tell_by_reason,
+    tell_failures,
+    tell_interruption,
+)
 from ray_synapse.results.uploads import Uploads, uploads_of
 from ray_synapse.run import FLUSH_S, SWEEP_STOP_S, TrainRun
 from ray_synapse.run_spec import Sweep
@@ -20,7 +24,10 @@ from ray_synapse.settings import Mode
 from ray_synapse.table import Columns
 from ray_synapse.values import flatten, to_wire
 
-NAMED_TRIALS = 10  # in one line of the terminal; the logged message names them all
+TOO_LATE = (
+    "the run was interrupted, and its time to end (deadline_s) is over; finish() after a restore "
+    "uploads it"
+)
 
 
 def finish(run: TrainRun, result_grid: Any, *, best: Scope = "last") -> dict[str, Any]:
@@ -63,10 +70,12 @@ def finish(run: TrainRun, result_grid: Any, *, best: Scope = "last") -> dict[str
                 f"result_grid has a {type(source).__name__} ({to_wire(source, max_chars=60)!r}) in "
                 "it, which is no result; give what Tuner.fit() returned."
             )
-    sweep = _take_sweep_of(run, sources)
+    run = run_of(run, sources, getattr(result_grid, "experiment_path", None))
+    sweep = next(reversed(sweeps_of(run, sources)), None)
+    if sweep is not None:
+        sweep.stop(SWEEP_STOP_S)
     metric, mode = _goal(run, sweep, result_grid)
-    cut_off = sweep is not None and sweep.interrupted
-    summary = _conclude(run, sources, metric, mode, best, cut_off=cut_off)
+    summary = _conclude(run, sources, metric, mode, best, sweep)
     if not run._channel.flush(FLUSH_S):
         waiting = run.stats()["waiting"]
         console.say(f"{waiting:,} records are not written yet; they are tried again until the end")
@@ -79,23 +88,10 @@ def finish_at_exit(run: TrainRun) -> bool:
     Returns:
         Whether the run's newest sweep is finished, so that its job has its status.
     """
-    sweeps, run._sweeps = run._sweeps, []
-    for sweep in sweeps:
+    for sweep in unfinished_sweeps(run):
         sweep.stop(SWEEP_STOP_S)
-        cut_off = sweep.interrupted or not sweep.tune_ended
-        _conclude(run, sweep.trials, sweep.metric, sweep.mode, "last", cut_off=cut_off)
-    return run._concluded  # the records that are still on their way are waited for by the caller
-
-
-def _take_sweep_of(run: TrainRun, sources: Sequence[Any]) -> Sweep | None:
-    """The sweep of this run that gave these results, its last table sent."""
-    ids = {resolve_trial_id(source) for source in sources}
-    for sweep in reversed(run._sweeps):
-        sweep.stop(SWEEP_STOP_S)
-        if any(resolve_trial_id(trial) in ids for trial in sweep.trials) or not sources:
-            run._sweeps.remove(sweep)
-            return sweep
-    return None
+        _conclude(run, sweep.trials, sweep.metric, sweep.mode, "last", sweep)
+    return bool(run._sweeps)  # the records that are still on their way are waited for by the caller
 
 
 def _goal(run: TrainRun, sweep: Sweep | None, result_grid: Any) -> tuple[str | None, Mode | None]:
@@ -114,32 +110,43 @@ def _conclude(
     metric: str | None,
     mode: Mode | None,
     scope: Scope,
-    *,
-    cut_off: bool = False,
+    followed: Sweep | None,
 ) -> dict[str, Any]:
+    """Do it; ``followed`` is what the callback has left of the sweep."""
+    if followed is not None and followed.is_cut_off:
+        run._patience.hurry()
     sweep = decide(sources, metric, mode, scope, run.upload)
     _register_best(run, sweep)
     _send_last_table(run, sweep)
-    uploads = _upload(run, sweep)
-    if not cut_off:
+    tell_failures(run, sweep, followed.told_failed if followed else ())
+    status = _status(sweep, followed)
+    uploads = _upload(run, sweep, shows_progress=status != "STOPPED")
+    if status == "STOPPED":
+        tell_interruption(run)
+    elif followed is None or not followed.error:
+        if followed is None:  # it ran in another process
+            run.set_progress(len(sources), len(sources), "trials")
         run.set_progress(1, 1, "model_upload")
     summary = summary_of(sweep, uploads.ids)
-    failed = sum(bool(outcome.error) for outcome in sweep.outcomes)
-    status = "FAILED" if sweep.outcomes and failed == len(sweep.outcomes) else "SUCCEEDED"
-    if cut_off:
-        status = "STOPPED"
-        _tell(run, "The sweep was interrupted; tune.Tuner.restore(folder, trainable) continues it.")
     uploads.keep_result(summary, sweep.best)
     run._patch_job(status=status)
-    run._concluded = True
-    _say_the_end(run, sweep)
+    for each in (*sweeps_of(run, sources), *([followed] if followed else [])):
+        each.is_concluded = True
+    say_the_end(run, sweep)
     return summary
 
 
-def _upload(run: TrainRun, sweep: FinishedSweep) -> Uploads:
-    """Have uploaded what is to be uploaded."""
-    failed = [index for index, outcome in enumerate(sweep.outcomes) if outcome.error]
-    _tell_by_reason(run, "failed", [(sweep.outcomes[i], sweep.outcomes[i].error) for i in failed])
+def _status(sweep: FinishedSweep, followed: Sweep | None) -> str:
+    """The status of the job."""
+    if followed is not None and followed.is_cut_off:
+        return "STOPPED"
+    failed = sum(bool(outcome.error) for outcome in sweep.outcomes)
+    every_trial_failed = bool(sweep.outcomes) and failed == len(sweep.outcomes)
+    return "FAILED" if every_trial_failed or (followed and followed.error) else "SUCCEEDED"
+
+
+def _upload(run: TrainRun, sweep: FinishedSweep, *, shows_progress: bool) -> Uploads:
+    """Have uploaded what is to be uploaded. A sweep that was cut off stays at what it had done."""
     wanted = [index for index in sweep.to_upload if sweep.artifacts[index]]
     uploads, line = uploads_of(run), console.ProgressLine()
     told: set[tuple[float, int]] = set()
@@ -149,22 +156,25 @@ def _upload(run: TrainRun, sweep: FinishedSweep) -> Uploads:
         if where not in told:
             told.add(where)
             line.move(display_name(run.name), int(done), total, f"models · {done / total:.0%}")
-            run.set_progress(*where, "model_upload")
+            if shows_progress:
+                run.set_progress(*where, "model_upload")
 
     for done, index in enumerate(wanted):
-        if uploads.add(index, sweep.outcomes[index], sweep.artifacts[index]):
+        if run._patience.is_over:
+            uploads.refused[index] = TOO_LATE
+        elif uploads.add(index, sweep.outcomes[index], sweep.artifacts[index]):
             moved(done + 1, len(wanted))
     if wanted:
         uploads.wait(moved)
     line.end()
     missing = [index for index in sweep.to_upload if not sweep.artifacts[index]]
     reasons = [(sweep.outcomes[index], sweep.artifacts[index].reason) for index in missing]
-    _tell_by_reason(run, "no model", reasons)
+    tell_by_reason(run, "no model", reasons)
     for index in wanted:
         left_out = _links_left_out(sweep.artifacts[index])
-        _tell_by_reason(run, "its model", [(sweep.outcomes[index], left_out)] if left_out else [])
+        tell_by_reason(run, "its model", [(sweep.outcomes[index], left_out)] if left_out else [])
     refused = [(sweep.outcomes[index], reason) for index, reason in uploads.refused.items()]
-    _tell_by_reason(run, "model not uploaded", refused)
+    tell_by_reason(run, "model not uploaded", refused)
     return uploads
 
 
@@ -179,14 +189,14 @@ def _links_left_out(artifact: Artifact) -> str:
 
 def _register_best(run: TrainRun, sweep: FinishedSweep) -> None:
     if sweep.best is None:
-        _tell(run, f"There is no best trial: {sweep.no_best}.")
+        tell(run, f"There is no best trial: {sweep.no_best}.")
         return
     winner = sweep.outcomes[sweep.best]
     config = {key: to_wire(value) for key, value in flatten(winner.config).items()}
     try:
         run._backend.set_best_trial(run.job_id, {**config, "trial_id": winner.trial_id})
     except BackendError as error:
-        _tell(run, f"The best trial, {winner.trial_id}, could not be registered: {error}")
+        tell(run, f"The best trial, {winner.trial_id}, could not be registered: {error}")
 
 
 def _send_last_table(run: TrainRun, sweep: FinishedSweep) -> None:
@@ -206,44 +216,3 @@ def _columns_before(run: TrainRun) -> Columns:
         return Columns(list(table["hyperparameters"]), list(table["metrics"]))
     except (BackendError, KeyError):
         return Columns()
-
-
-def _tell_by_reason(run: TrainRun, what: str, trials: Iterable[tuple[Outcome, str]]) -> None:
-    """One message for all the trials that share a reason."""
-    by_reason: dict[str, list[str]] = defaultdict(list)
-    for outcome, reason in trials:
-        by_reason[reason].append(outcome.trial_id)
-    for reason, ids in by_reason.items():
-        count = "Trial" if len(ids) == 1 else f"{len(ids):,} trials:"
-        names = ", ".join(ids[:NAMED_TRIALS])
-        more = f" and {len(ids) - NAMED_TRIALS:,} more" if len(ids) > NAMED_TRIALS else ""
-        whole = f"{count} {', '.join(ids)}: {what}: {reason}"
-        _tell(run, whole, f"{count} {names}{more}: {what}: {reason}")
-
-
-def _trials(number: int) -> str:
-    return "1 trial is" if number == 1 else f"{number:,} trials are"
-
-
-def _tell(run: TrainRun, text: str, short: str = "") -> None:
-    """Log it, and say it in the terminal, there in short. Once: finish may be called again."""
-    if text not in run._told:
-        run._told.add(text)
-        run.log_message(text, "warning")
-        console.say(short or text)
-
-
-def _say_the_end(run: TrainRun, sweep: FinishedSweep) -> None:
-    spec = run._spec.backend
-    text = f"{_trials(len(sweep.outcomes))} logged as job {run.job_id} on {spec.describe()}"
-    if isinstance(spec, LocalSpec):
-        command = "ray-synapse"
-        if not shutil.which(command):
-            command = f"{sys.executable} -m ray_synapse"
-        text = (
-            f"{_trials(len(sweep.outcomes))} kept as job {run.job_id} in {spec.describe()}; "
-            f"`{command} show {run.job_id}` shows them again"
-        )
-    if text not in run._told:
-        run._told.add(text)
-        console.say(text)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ray_synapse.formats import error_line
 from ray_synapse.metrics import CHECKPOINT_OUTPUT, CHECKPOINT_SOURCE, lookup, metric_value
 from ray_synapse.settings import Mode
 from ray_synapse.values import dumps, is_finite, to_wire
@@ -64,6 +65,11 @@ def resolve_trial_id(result: Any) -> str:
     Args:
         result: A ``ray.tune.Result``, a ``Trial``, or any object with the same attributes.
     """
+    metrics = getattr(result, "metrics", None)
+    metrics = metrics if isinstance(metrics, Mapping) else {}
+    trial_id = getattr(result, "trial_id", None) or metrics.get("trial_id")
+    if trial_id:  # at once: of 10,000 trials nothing else should be read for it
+        return str(trial_id)
     outcome = outcome_of(result)
     if outcome.trial_id:
         return outcome.trial_id
@@ -154,8 +160,7 @@ def _error(source: Any) -> str:
         error = _trial_error(source) or "it failed"
     if error is None:
         return ""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[-1] if lines else type(error).__name__
+    text = error_line(error)
     return text if len(text) <= ERROR_CHARS else f"{text[:ERROR_CHARS]}…"
 
 

@@ -76,11 +76,17 @@ class TestReading:
     def test_metrics_that_are_no_mapping_are_none(self, metrics: Any) -> None:
         assert outcome_of(looks_like(metrics=metrics)).metrics == {}
 
-    def test_an_error_is_given_by_its_last_line_and_cut(self) -> None:
-        error = RuntimeError("Traceback\n  File x\n\nValueError: no such layer\n  \n")
-        assert outcome_of(looks_like(error=error)).error == "ValueError: no such layer"
+    def test_an_error_is_given_by_its_kind_and_its_first_line_and_cut(self) -> None:
+        error = RuntimeError("\n no such layer\n  see above\n")
+        assert outcome_of(looks_like(error=error)).error == "RuntimeError: no such layer"
         long = outcome_of(looks_like(error=RuntimeError("x" * 10_000))).error
-        assert long == "x" * ERROR_CHARS + "…"
+        assert long.endswith("xxx…")
+        assert len(long) == ERROR_CHARS + 1
+
+    def test_an_error_that_is_only_a_text_is_given_by_the_end_of_its_traceback(self) -> None:
+        text = "Failure # 1\nTraceback\n  File x\n\nValueError: no such layer\n  \n"
+        failed = looks_like(status="ERROR", get_pickled_error=lambda: text)
+        assert outcome_of(failed).error == "ValueError: no such layer"
 
     def test_an_error_without_text_is_given_by_its_kind(self) -> None:
         assert outcome_of(looks_like(error=KeyError())).error == "KeyError"
@@ -256,7 +262,7 @@ class TestAtItsBest:
 
     def test_a_failed_trial_stays_a_failed_one(self) -> None:
         source = looks_like(metrics={"loss": 1}, error=ValueError("no"))
-        assert at_its_best(source, outcome_of(source), "loss", "min").error == "no"
+        assert at_its_best(source, outcome_of(source), "loss", "min").error == "ValueError: no"
 
 
 def test_an_outcome_is_a_value_that_can_be_pickled() -> None:

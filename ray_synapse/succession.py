@@ -1,0 +1,122 @@
+"""A run that goes on as another job: for a second sweep, or for the sweep that was restored.
+
+The run keeps the address of its relay, by which it is known in pickles that Tune has made already:
+so what the trials log goes to the new job, too.
+"""
+
+import os
+from dataclasses import replace
+
+from ray_synapse import console, registry, start
+from ray_synapse.backend.local import LocalBackend
+from ray_synapse.backend.protocol import Counts, JobId
+from ray_synapse.names import display_name
+from ray_synapse.run import FLUSH_S, SWEEP_STOP_S, TrainRun
+from ray_synapse.run_spec import RunSpec
+
+
+def begin_again(run: TrainRun) -> None:
+    """Make a run that has had its sweep a new job of the same name, for the next one.
+
+    On a server no job can be made: there the run stays with its own, which is said.
+
+    Raises:
+        StorageError: The job cannot be made.
+    """
+    backend = run._backend
+    if not isinstance(backend, LocalBackend):
+        console.say(
+            f"job {run.job_id} has a sweep already: its trials table is replaced by the one of "
+            "this sweep. ray_synapse.init(name, job_id=...) with another job keeps both."
+        )
+        return
+    number = backend.create_job(run.name, {"metric": run.metric, "mode": run.mode})
+    console.say(
+        f"job {run.job_id} has had its sweep: this one is job {number}, of the same name "
+        f"({display_name(run.name)})"
+    )
+    for sweep in run._sweeps:
+        sweep.stop(SWEEP_STOP_S)  # its last table is for the job that it had
+    before = _become(run, replace(run._as_spec(), job_id=number))
+    run._earlier = [*before._earlier, before]
+    registry.remember(before)
+    registry.remember(run)
+    if all(sweep.is_concluded for sweep in before._sweeps):
+        start.close(before)
+
+
+def joined(run: TrainRun) -> TrainRun:
+    """The run of a sweep that is restored, as this script holds it.
+
+    A script that calls ``init`` again, as it did at first, has made a new job: its run goes on as
+    the restored job, if it is the only one that it can be meant for.
+
+    Args:
+        run: The run that came back with the restore.
+    """
+    empty = [each for each in registry.open_runs() if each is not run and is_empty(each)]
+    empty = [each for each in empty if each._spec.backend == run._spec.backend]
+    meant = [each for each in empty if each.name == run.name] or empty
+    if len(meant) != 1:
+        return run
+    join(meant[0], run.job_id)
+    return meant[0]
+
+
+def is_empty(run: TrainRun) -> bool:
+    """Whether this process has made the run's job, and nothing was logged to it yet."""
+    if not run._is_new or run._owner_pid != os.getpid() or run._sweeps or run._table is not None:
+        return False
+    return Counts.total(run._channel.counts().values()).logged == 0
+
+
+def join(run: TrainRun, job: JobId) -> None:
+    """Have an empty run go on as a job of the same embedded backend; its own is removed.
+
+    Raises:
+        NotFoundError: There is no such job.
+        StorageError: The database cannot be read or written.
+    """
+    backend, empty = run._backend, run.job_id
+    assert isinstance(backend, LocalBackend)
+    known, other = backend.job(job), registry.find(run._spec.backend, job)
+    registry.forget(run)
+    spec = replace(run._as_spec(), job_id=known["id"], name=known["name"])
+    metric, mode = run.metric or known["metric"], run.mode or known["mode"]
+    start.close_quietly(_become(run, replace(spec, metric=metric, mode=mode)))
+    if other is not None and other is not run:
+        other.__dict__ = run.__dict__
+    registry.remember(run)
+    _remove(backend, empty, run)
+
+
+def unite(run: TrainRun, other: TrainRun) -> None:
+    """Have an empty run be another run of this process; its own job is removed."""
+    backend, empty = run._backend, run.job_id
+    registry.forget(run)
+    before = object.__new__(TrainRun)
+    before.__dict__ = run.__dict__
+    other.upload, other._patience = run.upload, run._patience
+    run.__dict__ = other.__dict__
+    start.close_quietly(before)
+    if isinstance(backend, LocalBackend):
+        _remove(backend, empty, run)
+
+
+def _remove(backend: LocalBackend, empty: JobId, run: TrainRun) -> None:
+    backend.delete_job(empty)
+    text = f"job {empty} was still empty and is gone: this run goes on as job {run.job_id}"
+    console.say(text)
+    run.log_message(f"The sweep was restored: {text}")
+
+
+def _become(run: TrainRun, spec: RunSpec) -> TrainRun:
+    """Have the run go on as what ``spec`` says. Returns what it was before."""
+    run._channel.flush(FLUSH_S)
+    before = object.__new__(TrainRun)
+    before.__dict__ = run.__dict__
+    after = TrainRun(spec, owned=True)
+    after._patience = before._patience
+    after._channel.inherit(before._channel)
+    run.__dict__ = after.__dict__
+    return before
