@@ -46,12 +46,17 @@ def ray_cluster() -> Iterator[None]:
 
 @pytest.fixture
 def cluster(ray_cluster: None, home: Path) -> Iterator[None]:
-    """The shared Ray, and the runs of the test ended when it is over."""
-    yield
-    from ray_synapse import start
+    """The shared Ray. When the test is over its runs are ended, and its sweeps compared (`agree`).
 
-    for run in list(start._open_runs.values()):
+    A fixture that a run needs at its end, such as its disk, must come before this one.
+    """
+    yield
+    from ray_synapse import registry, start
+    from tests import sweeps
+
+    for run in registry.open_runs():
         start.close(run)
+    sweeps.all_agree()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

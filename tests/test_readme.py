@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import ray_synapse
+from tests.sweeps import handed_over_agree, takes_over
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -69,11 +70,15 @@ def user(tmp_path):
     return run
 
 
-def test_the_guide_runs_from_top_to_bottom(user):
-    (user.home / "guide.py").write_text(
-        "import ray\nray.init('local', num_cpus=2, include_dashboard=False)\n" + "\n".join(GUIDE)
-    )
+def test_the_guide_runs_from_top_to_bottom(user, tmp_path):
+    begin = "import ray\nray.init('local', num_cpus=2, include_dashboard=False)\n"
+    then = "from tests.sweeps import hand_over\nhand_over(tuner.get_results(), run)\n"
+    blocks = [code + then * ("tuner.fit()" in code) for code in GUIDE]
+    (user.home / "guide.py").write_text(begin + "\n".join(blocks))
+    user.env |= takes_over(tmp_path / "handed over")
     user([sys.executable, "guide.py"])
+    compared = sum("tuner.fit()" in code for code in GUIDE)
+    assert handed_over_agree(tmp_path / "handed over") == compared > 0
     listed = user(["ray-synapse", "ls"]).stdout
     assert re.search(r"^3 +a plain training +SUCCEEDED", listed, re.MULTILINE)
     shown = user(["bash", "-ec", LOOK]).stdout

@@ -27,7 +27,7 @@ from tests.delivery.test_server_sweeps import Server, adds_up, scores, synced
 from tests.faults import hang, hang_after
 from tests.proxy import Proxy
 from tests.serving import served
-from tests.sweeps import fit, home, wait_for
+from tests.sweeps import fit, handed_over_agree, home, takes_over, wait_for
 from tests.synapse import ANSWER_S, counts_of, kept, make_job
 
 pytestmark = pytest.mark.ray
@@ -121,6 +121,7 @@ from pathlib import Path
 import ray
 from ray import tune
 import ray_synapse
+from tests.sweeps import hand_over
 
 def train(config, run):
     kind, life = config["kind"], os.environ["LIFE"]
@@ -150,7 +151,9 @@ else:
             callbacks=[ray_synapse.SynapseLoggerCallback(run)],
         ),
     )
-summary = ray_synapse.finish(run, tuner.fit())
+grid = tuner.fit()
+hand_over(grid, run, kept_in=os.environ["SERVER"])
+summary = ray_synapse.finish(run, grid)
 print(json.dumps(summary))
 """
 
@@ -158,10 +161,11 @@ print(json.dumps(summary))
 class Driver:
     """The script in a process of its own, with all that Ray starts for it in one session."""
 
-    def __init__(self, tmp_path, url, job, life, name):
+    def __init__(self, tmp_path, server, url, job, life, name):
         self.noted, self.storage = tmp_path / "noted", tmp_path / "storage"
         self.noted.mkdir(exist_ok=True)
         env = {"LIFE": life, "NAME": name, "NOTED": str(self.noted), "STORAGE": str(self.storage)}
+        env |= {"SERVER": str(server.home), **takes_over(tmp_path / "handed over")}
         env |= {"SYNAPSE_HOST": url, "SYNAPSE_JOB_ID": str(job), "TUNE_GLOBAL_CHECKPOINT_S": "0"}
         self.said = tmp_path / f"said-{life}"
         with open(self.said, "w") as said:
@@ -228,14 +232,15 @@ def test_a_driver_killed_in_the_middle_of_an_upload_goes_on_after_a_restore(serv
     job, name = make_job(server.url), "restored"
     with Proxy(server.url) as proxy:
         proxy.always(hang().on("PUT", "/chunked_upload/"))
-        with Driver(tmp_path, proxy.url, job, "1", name) as driver:
+        with Driver(tmp_path, server, proxy.url, job, "1", name) as driver:
             wait_for(lambda: is_met(proxy, "/chunked_upload/") and driver.is_in_the_middle(), 60)
             driver.kill()
         proxy.heal()
-        with Driver(tmp_path, proxy.url, job, "2", name) as driver:
+        with Driver(tmp_path, server, proxy.url, job, "2", name) as driver:
             summary = driver.summary()
         assert "nothing is left" in synced(job, proxy.url)
         counts = counts_of_all()
+    assert handed_over_agree(tmp_path / "handed over") == 1
     check_logged(server, job, driver)
     assert counts.logged == counts.delivered + counts.replaced
     models = {each["config"]["kind"]: each["model_id"] for each in summary["trial_models"]}
@@ -255,7 +260,7 @@ def test_a_driver_killed_while_no_answer_comes_loses_nothing_and_doubles_nothing
     job, name = make_job(server.url), "unanswered"
     with Proxy(server.url, strip_keys=True) as proxy:
         proxy.always(hang_after().on("POST", "/(logs|models)/"))
-        with Driver(tmp_path, proxy.url, job, "1", name) as driver:
+        with Driver(tmp_path, server, proxy.url, job, "1", name) as driver:
             wait_for(lambda: is_met(proxy, "/models/") and is_met(proxy, "/logs/"), 60)
             wait_for(driver.is_in_the_middle, 60)
             driver.kill()
@@ -317,6 +322,7 @@ def test_a_relay_that_is_killed_again_and_again_costs_nothing(cluster, tmp_path)
                 SynapseLoggerCallback(run),
                 storage=tmp_path,
                 space={"kind": tune.grid_search(["x", "y"]), "stop": str(stop)},
+                kept_in=server.home,
             )
             assert len(killed.result()) == KILLS
             summary = ray_synapse.finish(run, grid)
@@ -443,6 +449,7 @@ def test_a_large_image_arrives_though_its_trial_dies_at_once_and_the_relay_is_bu
             SynapseLoggerCallback(run),
             storage=tmp_path,
             space=files,
+            kept_in=server.home,
         )
         held.result()
         assert grid.num_errors == 1

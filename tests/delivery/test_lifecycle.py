@@ -10,7 +10,15 @@ import time
 
 import pytest
 
-from tests.sweeps import backend, home, last_json, run_script, wait_for
+from tests.sweeps import (
+    backend,
+    handed_over_agree,
+    home,
+    last_json,
+    run_script,
+    takes_over,
+    wait_for,
+)
 
 pytestmark = pytest.mark.ray
 
@@ -19,6 +27,7 @@ import json, os, sys, warnings
 import ray
 from ray import tune
 import ray_synapse
+from tests.sweeps import hand_over
 
 def start_ray():
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -32,14 +41,17 @@ def train(config, run=None):
             pathlib.Path(folder, "w").write_text("w")
             tune.report({"score": config["x"]}, checkpoint=tune.Checkpoint.from_directory(folder))
 
-def sweep(trainable, *callbacks, name="s"):
-    return tune.Tuner(
+def sweep(trainable, *callbacks, name="s", interrupted=False):
+    grid = tune.Tuner(
         trainable,
         param_space={"x": tune.grid_search([1, 2])},
         run_config=tune.RunConfig(
             name=name, storage_path=os.environ["STORAGE"], callbacks=list(callbacks), verbose=0
         ),
     ).fit()
+    for callback in callbacks:
+        hand_over(grid, callback, interrupted=interrupted)
+    return grid
 """
 
 
@@ -55,6 +67,7 @@ trainable = tune.with_parameters(train, run=run)
 run.log_message("no Ray yet")
 start_ray()
 grid = sweep(trainable)
+hand_over(grid, run)
 relays = [a for a in ray.util.list_named_actors(all_namespaces=True)
           if a["namespace"] == "ray_synapse"]
 summary = ray_synapse.finish(run, grid)
@@ -94,27 +107,32 @@ print(json.dumps([run.job_id, len(summary["trial_models"]), run.stats()]))
 
 
 def test_two_sweeps_in_one_process_with_another_ray_between(tmp_path):
+    """Each has a job of its own, of the same name."""
     result = script(
         """
 start_ray()
 run = ray_synapse.init("twice", metric="score", mode="max")
 callback = ray_synapse.SynapseLoggerCallback(run)
 first = ray_synapse.finish(run, sweep(train, callback, name="one"))
+jobs = [run.job_id]
 ray.shutdown()
 run.log_message("between")
 start_ray()
 second = ray_synapse.finish(run, sweep(train, callback, name="two"))
 models = [entry["model_id"] for entry in first["trial_models"] + second["trial_models"]]
-print(json.dumps([run.job_id, models]))
+print(json.dumps([*jobs, run.job_id, models]))
 """,
         tmp_path,
     )
-    job, models = last_json(result)
+    first, second, models = last_json(result)
+    assert first != second
     assert len(set(models)) == 4
-    assert len(backend().logs(job, "metric")) == 12
-    contents = [record["data"]["content"] for record in backend().logs(job, "message")]
+    for job in (first, second):
+        assert backend().job(job)["name"] == "twice"
+        assert len(backend().logs(job, "metric")) == 6
+        assert len(backend().trials(job)["trials"]) == 2
+    contents = [record["data"]["content"] for record in backend().logs(first, "message")]
     assert contents.count("between") == 1
-    assert len(backend().trials(job)["trials"]) == 2
 
 
 def test_a_script_that_never_calls_finish_gets_the_same(tmp_path):
@@ -171,6 +189,7 @@ sweep(ray_synapse.wrap_trainable(long, run=run), ray_synapse.SynapseLoggerCallba
 """
     )
     env = {**os.environ, "STORAGE": str(tmp_path), "NOTED": str(noted)}
+    env |= takes_over(tmp_path / "handed over")
     process = subprocess.Popen([sys.executable, "-c", code], env=env, start_new_session=True)
     files = [tmp_path / "noted-1", tmp_path / "noted-2"]
     try:
@@ -194,7 +213,7 @@ sweep(ray_synapse.wrap_trainable(long, run=run), ray_synapse.SynapseLoggerCallba
     table = backend().trials(job["id"])
     assert {row["base"][1] for row in table["trials"].values()} == {"RUNNING"}
     shown = run_script("from ray_synapse.cli import main; main(['ls'])")
-    assert "its process is gone" in shown.stdout
+    assert "STOPPED (interrupted)" in shown.stdout
 
 
 def test_a_forked_child_logs_as_a_process_of_its_own(tmp_path):
@@ -228,11 +247,11 @@ def endless(config):
         time.sleep(0.05)
 start_ray()
 run = ray_synapse.init("stopped", metric="score", mode="max")
-grid = sweep(endless, ray_synapse.SynapseLoggerCallback(run))
+grid = sweep(endless, ray_synapse.SynapseLoggerCallback(run), interrupted=True)
 ray_synapse.finish(run, grid)
 """
     )
-    env = {**os.environ, "STORAGE": str(tmp_path)}
+    env = {**os.environ, "STORAGE": str(tmp_path), **takes_over(tmp_path / "handed over")}
     process = subprocess.Popen([sys.executable, "-c", code], env=env, start_new_session=True)
     try:
         wait_for(lambda: backend().jobs() and len(backend().logs(1, "metric")) > 20)
@@ -240,6 +259,7 @@ ray_synapse.finish(run, grid)
         assert process.wait(60) == 0
     finally:
         kill_group(process.pid)
+    assert handed_over_agree(tmp_path / "handed over") == 1
     job = backend().job(1)
     assert job["status"] == "STOPPED"
     assert job["progress_record"]["current_progress"]["overall"] < 100
@@ -278,7 +298,7 @@ tune.Tuner(
 """
     stall = tmp_path / "stalled"
     env = {**os.environ, "STORAGE": str(tmp_path), "STALL": str(stall)}
-    env["TUNE_GLOBAL_CHECKPOINT_S"] = "0"
+    env |= {"TUNE_GLOBAL_CHECKPOINT_S": "0", **takes_over(tmp_path / "handed over")}
     process = subprocess.Popen(
         [sys.executable, "-c", SWEEP + train + first], env=env, start_new_session=True
     )
@@ -293,7 +313,8 @@ tune.Tuner(
         train
         + """
 start_ray()
-tune.Tuner.restore(os.environ["STORAGE"] + "/s", slow, resume_unfinished=True).fit()
+grid = tune.Tuner.restore(os.environ["STORAGE"] + "/s", slow, resume_unfinished=True).fit()
+hand_over(grid, ray_synapse.get_run())
 """,
         tmp_path,
     )

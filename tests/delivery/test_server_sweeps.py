@@ -25,7 +25,7 @@ from ray_synapse.backend.api.embedded import EmbeddedApi
 from tests.faults import fault, hang, slow, status
 from tests.proxy import Proxy
 from tests.serving import served
-from tests.sweeps import fit, last_json, run_script, wait_for
+from tests.sweeps import all_agree, fit, last_json, run_script, wait_for
 from tests.synapse import ANSWER_S, counts_of, kept, make_job
 
 pytestmark = pytest.mark.ray
@@ -60,12 +60,13 @@ def weights(kind, step=STEPS - 1):
     return random.Random(f"{kind} {step}").randbytes(WEIGHTS_BYTES)
 
 
-def sweep(run, kinds, storage, *callbacks, space=None, checkpoint=None, **options):
+def sweep(server, run, kinds, storage, *callbacks, space=None, checkpoint=None, **options):
     """Run the sweep; the callback logs to the run if no other one is given."""
     return fit(
         ray_synapse.wrap_trainable(train, run=run, metric="score", checkpoint=checkpoint),
         *(callbacks or [SynapseLoggerCallback(run)]),
         storage=storage,
+        kept_in=server.home,
         space={"kind": tune.grid_search(kinds), **(space or {})},
         **{"metric": "score", "mode": "max", **options},
     )
@@ -205,6 +206,7 @@ def swept(ray_cluster, server, tmp_path_factory):
             "whole", host=proxy.url, job_id=job, metric="score", mode="max"
         ) as run:
             grid = sweep(
+                server,
                 run,
                 ["a", "best one", "waits"],
                 folder,
@@ -212,6 +214,7 @@ def swept(ray_cluster, server, tmp_path_factory):
                 checkpoint=run.get_model(base),
             )
             summary = ray_synapse.finish(run, grid)
+        all_agree()
         yield Swept(server, job, base, grid, summary, run.stats())
 
 
@@ -320,7 +323,7 @@ def test_a_server_that_is_away_for_the_whole_sweep_changes_nothing_in_it(
         proxy.stop()
     else:
         proxy.always(status(int(how)))
-    grid = sweep(run, ["a", "better"], tmp_path)
+    grid = sweep(server, run, ["a", "better"], tmp_path)
     with within(20), run:
         summary = ray_synapse.finish(run, grid)
     assert scores(grid) == {"a": 3, "better": 8}
@@ -389,9 +392,10 @@ def test_only_the_models_that_are_asked_for_are_sent(cluster, server, proxy, job
     none = ray_synapse.init(
         "none", host=proxy.url, job_id=make_job(server.url), metric="score", upload="none"
     )
-    with best, none:
-        grid = sweep(best, ["a", "better"], tmp_path)
+    with best:
+        grid = sweep(server, best, ["a", "better"], tmp_path)
         summary = ray_synapse.finish(best, grid)
+    with none:
         nothing = ray_synapse.finish(none, grid)
     (entry,) = summary["trial_models"]
     assert entry["config"]["kind"] == "better"
@@ -413,6 +417,7 @@ def test_a_callback_without_a_run_logs_to_the_server_and_says_which_models_are_m
     proxy.always(hang().on("PUT", "/chunked_upload/"))  # the first two take both of the threads
     kinds = ["a", "b", "gone", "fails"]
     grid = sweep(
+        server,
         None,
         kinds,
         tmp_path,
@@ -437,7 +442,7 @@ def test_a_callback_without_a_run_logs_to_the_server_and_says_which_models_are_m
     told = " / ".join(server.messages(job))
     assert f"Trial {trials['gone']}: no model: checkpoint {gone}" in told
     assert "does not exist here" in told
-    assert f"Trial {trials['fails']}: failed: ValueError: no luck" in told
+    assert f"Trial {trials['fails']} failed: ValueError: no luck" in told
     table = kept(server.home).trials(job)
     assert table["trials"][trials["fails"]]["base"] == [trials["fails"], "ERROR"]
     assert server.job(job)["status"] == "SUCCEEDED"
@@ -461,6 +466,7 @@ def test_trials_on_two_nodes_log_and_get_a_model(server, proxy, job, tmp_path, r
         from ray import tune
         from ray.cluster_utils import Cluster
         import ray_synapse
+        from tests.sweeps import hand_over
 
         def train(config, run):
             assert not Path(os.environ["RAY_SYNAPSE_HOME"]).exists()
@@ -493,6 +499,7 @@ def test_trials_on_two_nodes_log_and_get_a_model(server, proxy, job, tmp_path, r
                     callbacks=[ray_synapse.SynapseLoggerCallback(run)],
                 ),
             ).fit()
+            hand_over(grid, run, kept_in={str(server.home)!r})
             summary = ray_synapse.finish(run, grid)
         nodes = {{result.metrics["node"] for result in grid}}
         ray.shutdown()
@@ -537,6 +544,7 @@ from pathlib import Path
 import ray
 from ray import cloudpickle, tune
 import ray_synapse
+from tests.sweeps import hand_over
 
 seen = Path(os.environ["SEEN"])
 
@@ -559,6 +567,7 @@ grid = tune.Tuner(
         name="s", storage_path=os.environ["STORAGE"], callbacks=[callback], verbose=1
     ),
 ).fit()
+hand_over(grid, run, kept_in=os.environ["SERVER"])
 summary = ray_synapse.finish(run, grid)
 (seen / "run").write_bytes(cloudpickle.dumps(run) + repr(run).encode() + str(run).encode())
 (seen / "callback").write_bytes(cloudpickle.dumps(callback) + repr(callback.get_state()).encode())
@@ -600,6 +609,7 @@ def test_the_token_is_in_no_file_log_pickle_or_environment(tmp_path, ray_folder)
                 "RAY_TMPDIR": ray_folder,
                 "STORAGE": str(tmp_path / "storage"),
                 "SEEN": str(tmp_path / "seen"),
+                "SERVER": str(tmp_path / "server"),
                 "SYNAPSE_HOST": proxy.url,
                 "SYNAPSE_JOB_ID": str(job),
             },

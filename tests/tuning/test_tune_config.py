@@ -22,7 +22,7 @@ from ray_synapse import (
     create_searcher,
     create_tune_config,
 )
-from tests.sweeps import QUIET, fit, run_script
+from tests.sweeps import QUIET, fit, remember, run_script
 
 LR = {"name": "lr", "type": "loguniform", "min": 1e-4, "max": 1, "base": 10}
 WIDTH = {"name": "net/width", "type": "qrandint", "min": 8, "max": 64, "q": 8}
@@ -423,6 +423,8 @@ def test_a_sweep_from_json_is_tracked_like_any_other(cluster, tmp_path):
             **QUIET,
         ),
     )
-    summary = ray_synapse.finish(run, tuner.fit())
+    grid = tuner.fit()
+    remember(grid, run)
+    summary = ray_synapse.finish(run, grid)
     assert set(summary["best_trial"]["config"]) == {"lr", "net"}
     assert len(summary["trial_models"]) == 2
