@@ -15,7 +15,10 @@ def end_job(run: TrainRun, error: BaseException | None) -> None:
     """
     from ray_synapse.results.finish import finish_at_exit  # the one import upwards: only at the end
 
-    ended_by_finish = finish_at_exit(run)
+    try:
+        ended_by_finish = finish_at_exit(run)
+    except Exception as failure:  # whatever it is: the job must not stay RUNNING
+        ended_by_finish, error = False, error or failure
     if isinstance(error, SystemExit) and not error.code:
         error = None
     if isinstance(error, KeyboardInterrupt) or signals.was_told_to_end():

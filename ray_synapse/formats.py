@@ -16,7 +16,10 @@ def error_line(error: object) -> str:
             return _first(str(error).splitlines()[::-1])
         error = cause
     if isinstance(error, BaseException):
-        text = _first(str(error).splitlines())
+        lines = str(error).splitlines()
+        if lines and lines[0].startswith("Traceback"):  # how Tune tells of what a hook has raised
+            return _first(lines[::-1])
+        text = _first(lines)
         return f"{type(error).__name__}: {text}" if text else type(error).__name__
     return _first(str(error).splitlines()[::-1])
 

@@ -41,8 +41,12 @@ def bind(run: TrainRun | None) -> None:
 
 
 def revive(spec: RunSpec) -> TrainRun:
-    """The run that was pickled: this process's own handle of it, if it has one."""
-    run = find(spec.backend, spec.job_id) or remember(TrainRun(spec, owned=False))
+    """The run that was pickled: this process's own handle of it, if it has one.
+
+    A run that has another job by now is known by its relay: Tune unpickles what it was given.
+    """
+    run = next((each for each in open_runs() if each._spec.relay == spec.relay), None)
+    run = run or find(spec.backend, spec.job_id) or remember(TrainRun(spec, owned=False))
     if spec.trial is not None and cluster.trial_id() is None:
         run = run._of_trial(spec.trial)
     if cluster.in_worker():

@@ -39,6 +39,7 @@ class RunCore:
         self._sweeps: list[Sweep] = []  # the newest last
         self._refused = ""  # why its sweep could not begin
         self._earlier: list[RunCore] = []  # handles of the jobs that this run was before
+        self._is_wrapped = False  # `wrap_trainable` was given it
         self._is_new = False  # its job was made by this process, and not asked for by its id
         self._told: set[str] = set()  # what finish said already
         self._owner_pid: int | None = None

@@ -30,6 +30,9 @@ class Sweep(Protocol):
     def error(self) -> str:
         """What came out of ``fit()``; empty if nothing did."""
 
+    def goes_on(self) -> bool:
+        """Whether Tune is still at it, on another thread."""
+
     def stop(self, timeout: float) -> None:
         """Send the last table, within the timeout in seconds."""
 

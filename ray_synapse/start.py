@@ -3,7 +3,6 @@
 import atexit
 import os
 import sys
-import uuid
 from dataclasses import replace
 
 from ray_synapse import connect, console, registry, settings
@@ -174,8 +173,11 @@ def _new_spec(
     name: str, backend: BackendSpec, metric: str | None, mode: Mode | None, upload: Upload
 ) -> RunSpec:
     """A run that has no job yet."""
-    relay = RelayAddress(f"run-{uuid.uuid4().hex}")
-    return RunSpec(name, 0, backend, relay, metric, mode, upload, is_tune=False, num_samples=None)
+    return RunSpec(
+        *(name, 0, backend, RelayAddress.new(), metric, mode, upload),
+        is_tune=False,
+        num_samples=None,
+    )
 
 
 def _open(spec: RunSpec, job_id: JobId | None) -> TrainRun:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from ray_synapse import console, registry, start
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.backend.protocol import Counts, JobId
+from ray_synapse.delivery.relay import RelayAddress
+from ray_synapse.errors import NotFoundError
 from ray_synapse.names import display_name
 from ray_synapse.run import FLUSH_S, SWEEP_STOP_S, TrainRun
 from ray_synapse.run_spec import RunSpec
@@ -41,26 +43,62 @@ def begin_again(run: TrainRun) -> None:
     run._earlier = [*before._earlier, before]
     registry.remember(before)
     registry.remember(run)
-    if all(sweep.is_concluded for sweep in before._sweeps):
+    if all(sweep.is_concluded or sweep.error for sweep in before._sweeps):
         start.close(before)
+
+
+def go_back(run: TrainRun, job: JobId) -> bool:
+    """Have a run that has begun again be its earlier job: of a sweep that is restored.
+
+    Returns:
+        Whether it was that job, and is it again.
+    """
+    earlier = next((each for each in run._earlier if each.job_id == job), None)
+    if not isinstance(earlier, TrainRun):
+        return False
+    others = [each for each in run._earlier if each is not earlier]
+    for sweep in run._sweeps:
+        sweep.stop(SWEEP_STOP_S)
+    before = _become(run, replace(run._as_spec(), job_id=job))
+    run._earlier, run._sweeps = [*others, before], earlier._sweeps
+    earlier.__dict__ = run.__dict__
+    registry.remember(before)
+    registry.remember(run)
+    console.say(f"the sweep of job {job} is restored: the run goes on as that job")
+    return True
 
 
 def joined(run: TrainRun) -> TrainRun:
     """The run of a sweep that is restored, as this script holds it.
 
-    A script that calls ``init`` again, as it did at first, has made a new job: its run goes on as
-    the restored job, if it is the only one that it can be meant for.
+    A script that calls ``init`` again, as it did at first, has made a new job: the newest run of
+    that name, or the only one that ``wrap_trainable`` was given, goes on as the restored job. If
+    that job is gone, a new one takes its place.
 
     Args:
         run: The run that came back with the restore.
+
+    Raises:
+        StorageError: The database cannot be read or written.
     """
-    empty = [each for each in registry.open_runs() if each is not run and is_empty(each)]
-    empty = [each for each in empty if each._spec.backend == run._spec.backend]
-    meant = [each for each in empty if each.name == run.name] or empty
-    if len(meant) != 1:
+    backend = run._backend
+    if not isinstance(backend, LocalBackend):
         return run
-    join(meant[0], run.job_id)
-    return meant[0]
+    others = [each for each in registry.open_runs() if each is not run and is_empty(each)]
+    others = [each for each in others if each._spec.backend == run._spec.backend]
+    wrapped = [each for each in others if each._is_wrapped]
+    meant = [each for each in others if each.name == run.name] or wrapped[:1] * (len(wrapped) == 1)
+    try:
+        backend.job(run.job_id)
+    except NotFoundError as error:
+        console.say(f"{error} The restored sweep goes on as another job.")
+        if not meant:
+            begin_again(run)
+        return meant[-1] if meant else run
+    if not meant:
+        return run
+    join(meant[-1], run.job_id)
+    return meant[-1]
 
 
 def is_empty(run: TrainRun) -> bool:
@@ -118,5 +156,6 @@ def _become(run: TrainRun, spec: RunSpec) -> TrainRun:
     after = TrainRun(spec, owned=True)
     after._patience = before._patience
     after._channel.inherit(before._channel)
+    before._spec = replace(before._spec, relay=RelayAddress.new())
     run.__dict__ = after.__dict__
     return before

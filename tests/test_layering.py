@@ -28,7 +28,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "results": (
         *("succession", "registry", "run", "run_core", "run_spec", "delivery", "backend", *BASE),
     ),
-    "succession": ("start", "registry", "run", "run_spec", "backend", *BASE),
+    "succession": ("start", "registry", "run", "run_spec", "delivery", "backend", *BASE),
     "start": ("registry", "run", "run_spec", "connect", "ending", "delivery", "backend", *BASE),
     "ending": ("run", "delivery", "backend", *BASE),
     "leftovers": ("connect", "greeting", "delivery", "backend", *BASE),

@@ -133,10 +133,11 @@ class Channel(Pump):
                 self._refresh_link()
 
     def inherit(self, other: "Channel") -> None:
-        """Take over the relay of another channel, which goes on without one."""
+        """Take over the relay and its address from another channel, which goes on without."""
         with self._lock, other._lock:
             other._take_back()
             self._link.inherit(other._link)
+            self._refresh_link()
 
     def close_relay(self) -> None:
         """Let the relay end: it does once it has written what it was handed."""

@@ -66,13 +66,14 @@ class RelayLink:
         self._relay, self._find_at = None, time.monotonic() + FIND_RELAY_S
 
     def inherit(self, other: "RelayLink") -> None:
-        """Take another link's relay over, to write to the job of this one from now on.
+        """Take another link's relay and address over, to write to the job of this one from now on.
 
-        Its own handle is needed: one that was got by name does not keep an actor alive.
+        Its own handle is needed: one that was got by name does not keep an actor alive. A relay
+        that has died is made again at the next look.
         """
-        if other.relay is not None:
+        self.address, other.address = other.address, relay.RelayAddress.new()
+        if other.relay is not None and relay.answers(other.relay, "serve", self.spec, self.job):
             self._session, self._relay = other._session, other.relay
-            self._relay.serve.remote(self.spec, self.job)
         other.close()
 
     def close(self) -> None:

@@ -21,9 +21,13 @@ class Patience:
     """
 
     def __init__(self, limit: float) -> None:
-        self._left = limit
+        self._limit = self._left = limit
         self._until = float("inf")
         self.is_interrupted = False
+
+    def again(self) -> "Patience":
+        """The same for another sweep, as if nothing had been waited for."""
+        return Patience(self._limit)
 
     @property
     def left(self) -> float:

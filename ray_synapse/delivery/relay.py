@@ -5,6 +5,7 @@ those keep the order of the calls of a process. It belongs to the driver and end
 """
 
 import pickle
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,11 @@ class RelayAddress:
 
     name: str
     namespace: str = NAMESPACE
+
+    @classmethod
+    def new(cls) -> "RelayAddress":
+        """One that no relay has."""
+        return cls(f"run-{uuid.uuid4().hex}")
 
 
 class Relay:
@@ -183,6 +189,15 @@ def ask(relay: Any, method: str, *arguments: Any) -> Any:
         return ray.get(getattr(relay, method).remote(*arguments), timeout=ASK_S)
     except (GetTimeoutError, RayActorError) as error:
         raise BackendError(f"the run's relay does not answer: {error}") from error
+
+
+def answers(relay: Any, method: str, *arguments: Any) -> bool:
+    """Call a method of the relay. Returns whether it was done."""
+    try:
+        ask(relay, method, *arguments)
+    except Exception:  # it died, or its cluster is gone
+        return False
+    return True
 
 
 def name_of(relay: Any) -> str:

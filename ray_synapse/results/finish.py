@@ -8,7 +8,7 @@ from ray_synapse.artifact import Artifact
 from ray_synapse.errors import BackendError, SettingsError
 from ray_synapse.names import display_name
 from ray_synapse.results.decision import FinishedSweep, decide, summary_of, table_of
-from ray_synapse.results.outcome import Scope
+from ray_synapse.results.outcome import Identified, Scope
 from ray_synapse.results.owner import run_of, sweeps_of, unfinished_sweeps
 from ray_synapse.results.telling import (
     say_the_end,
@@ -70,6 +70,10 @@ def finish(run: TrainRun, result_grid: Any, *, best: Scope = "last") -> dict[str
                 f"result_grid has a {type(source).__name__} ({to_wire(source, max_chars=60)!r}) in "
                 "it, which is no result; give what Tuner.fit() returned."
             )
+    analysis = getattr(result_grid, "_experiment_analysis", None)  # no public name has its trials
+    trials = getattr(analysis, "trials", None) or []
+    if len(trials) == len(sources):
+        sources = [Identified(*each) for each in zip(sources, trials, strict=True)]
     run = run_of(run, sources, getattr(result_grid, "experiment_path", None))
     sweep = next(reversed(sweeps_of(run, sources)), None)
     if sweep is not None:
@@ -203,7 +207,8 @@ def _send_last_table(run: TrainRun, sweep: FinishedSweep) -> None:
     """Send the newest table again, with its winner; from the results where there is none."""
     table = run._table
     rows = table["trials"] if table else {}
-    if not isinstance(rows, dict) or any(each.trial_id not in rows for each in sweep.outcomes):
+    is_whole = isinstance(rows, dict) and all(each.trial_id in rows for each in sweep.outcomes)
+    if table is None or not is_whole:
         table = table_of(sweep, _columns_before(run))
     winner = "" if sweep.best is None else sweep.outcomes[sweep.best].trial_id
     run.log_trials({**(table or {}), "best_trial": winner})

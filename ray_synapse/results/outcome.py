@@ -37,16 +37,34 @@ class Outcome:
     log_folder: str
 
 
+class Identified:
+    """A ``ray.tune.Result`` with the id and the config of its trial.
+
+    It has none of its own, and its metrics may be of another trial: PBT shows those of the trial
+    that was cloned until there are new ones.
+    """
+
+    def __init__(self, result: Any, trial: Any) -> None:
+        self._result = result
+        self.trial_id, self.config = trial.trial_id, trial.config
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._result, name)
+
+
 def outcome_of(source: Any) -> Outcome:
     """Read a ``ray.tune.Result``, a ``Trial`` or any object with the attributes of one."""
     metrics = getattr(source, "metrics", None)
-    if metrics is None:
-        metrics = getattr(source, "last_result", None)
+    if metrics is None:  # a Trial; its own `last_result` asks its process
+        metrics = getattr(getattr(source, "run_metadata", source), "last_result", None)
     metrics = metrics if isinstance(metrics, Mapping) else {}
+    trial_id = str(getattr(source, "trial_id", None) or metrics.get("trial_id") or "")
+    if metrics.get("trial_id", trial_id) != trial_id:  # Tune shows the one that PBT cloned
+        metrics = next(reversed(_history(source)), {})
     # Tune's own `config` of a trial may already be the next one that PBT has chosen.
     config = metrics.get("config") or getattr(source, "config", None) or {}
     return Outcome(
-        trial_id=str(getattr(source, "trial_id", None) or metrics.get("trial_id") or ""),
+        trial_id=trial_id,
         config=config,
         metrics=metrics,
         checkpoint=getattr(source, "checkpoint", None),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ray_synapse import console, registry, succession
+from ray_synapse import console, registry, succession, vitals
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.errors import BackendError
 from ray_synapse.results.outcome import resolve_trial_id
@@ -35,7 +35,7 @@ def run_of(run: TrainRun, sources: Sequence[Any], experiment: object) -> TrainRu
             else:
                 console.say(f"these results belong to job {other.job_id}, not to job {run.job_id}")
             return other
-    _join_restored(run, experiment)
+    _join_restored(run, ids, experiment)
     return run
 
 
@@ -67,14 +67,18 @@ def _sweeps_with(run: TrainRun, ids: set[str]) -> list[Sweep]:
     return [each for each in run._sweeps if any(trial.trial_id in ids for trial in each.trials)]
 
 
-def _join_restored(run: TrainRun, experiment: object) -> None:
+def _join_restored(run: TrainRun, ids: set[str], experiment: object) -> None:
+    """Go on as the job that has logged these trials in an earlier process."""
     backend = run._backend
     if not isinstance(backend, LocalBackend) or not experiment or not succession.is_empty(run):
         return
     try:
-        job = backend.job_of(str(experiment))
-        known = None if job is None else registry.find(run._spec.backend, job)
-        if job is not None and (known is None or known._owner_pid is None):  # not driven here
-            succession.join(run, job)
+        number = backend.job_of(str(experiment))
+        if number is None or not ids & (backend.trials(number) or {}).get("trials", {}).keys():
+            return  # an earlier sweep in the same folder
+        job, known = backend.job(number), registry.find(run._spec.backend, number)
+        is_driven = job["status"] == "RUNNING" and not vitals.is_interrupted(job)
+        if not is_driven and (known is None or known._owner_pid is None):
+            succession.join(run, number)
     except BackendError as error:
         console.say(f"job {run.job_id} does not go on as the one of {experiment}: {error}")

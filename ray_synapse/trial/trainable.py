@@ -80,6 +80,8 @@ def wrap_trainable(
             f"metric is {metric!r} in wrap_trainable and {run.metric!r} in the run. Set it in one "
             "place, or to the same in both."
         )
+    if run is not None:
+        run._is_wrapped = True
     if run is not None and isinstance(checkpoint, Mapping):
         run._parent_model = checkpoint.get("id")
     asked = asked_for(trainable)

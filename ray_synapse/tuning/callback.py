@@ -156,12 +156,12 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
     @_harmless
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Note that the trial failed and is started again."""
-        self._add("recover", trial, about=loop.failure())
+        self._add("recover", trial, about=(trial.num_failures, loop.failure()))
 
     @_harmless
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Note that the trial failed."""
-        self._add("error", trial, about=loop.failure())
+        self._add("error", trial, about=(trial.num_failures, loop.failure()))
 
     @_harmless
     def on_experiment_end(self, trials: Sequence[Any], **info: Any) -> None:

@@ -21,8 +21,9 @@ class Event(NamedTuple):
             ``error`` of a trial.
         trial: The trial.
         result: Of a ``result``: a copy of it.
-        about: Of a ``start`` its ``Beginning``; of a ``recover`` and an ``error`` the exception;
-            of the others the name of the scheduler that stopped the trial early, or None.
+        about: Of a ``start`` its ``Beginning``; of a ``recover`` and an ``error`` how often it has
+            failed, and the exception; of the others the name of the scheduler that stopped the
+            trial early, or None.
     """
 
     kind: str
@@ -85,11 +86,12 @@ class Ledger:
         if event.kind == "start":
             self._start(trial_id, event.about)
         elif event.kind == "recover":
-            failures, allowed = event.trial.num_failures, event.trial.max_failures
-            self.story.retried(trial_id, failures, allowed, _text(event.about))
+            failures, error = event.about
+            self.story.retried(trial_id, failures, event.trial.max_failures, _text(error))
         elif event.kind == "error":
+            failures, error = event.about
             self.table.set_ended(trial_id, "ERROR")
-            self.story.failed(trial_id, event.trial.num_failures, _text(event.about))
+            self.story.failed(trial_id, failures, _text(error))
         elif event.kind == "complete":
             self.table.set_ended(trial_id, "TERMINATED")
             if event.about is not None:
@@ -102,13 +104,16 @@ class Ledger:
             if trial.trial_id not in self._settled:
                 self._look_at(trial)
 
-    def close(self, why: str, trials: Sequence[Any], *, tune_ended: bool) -> None:
+    def close(self, why: str, trials: Sequence[Any], *, tune_ended: bool) -> int:
         """The sweep is over: tell of the trials that had not ended, and of failures without a hook.
 
         Args:
             why: What ended the sweep, as a sentence.
             trials: Tune's trials.
             tune_ended: Whether Tune itself came to the end.
+
+        Returns:
+            How many trials had not ended.
         """
         cut_off = []
         for trial in trials:
@@ -122,6 +127,7 @@ class Ledger:
         self.story.cut_off(why, cut_off)
         if not tune_ended:
             self.table.end_unfinished()
+        return len(cut_off)
 
     def _take_result(self, event: Event, result: dict[str, Any]) -> dict[str, int | float]:
         trial_id, found = event.trial.trial_id, measured(result, self._metric)
@@ -146,25 +152,34 @@ class Ledger:
 
     def _look_at(self, trial: Any) -> None:
         trial_id, status = trial.trial_id, trial.status
-        result = trial.last_result or {}
+        result = own_result(trial)
         if not self.table.knows(trial_id):
-            self.table.set_config(trial_id, trial.config)
+            # Tune's own config may be the next one, which PBT chose and the trial never ran.
+            self.table.set_config(trial_id, result.get("config") or trial.config)
             self.table.set_metrics(trial_id, measured(result, self._metric))
         if status in ENDED:
-            # Tune's own config may be the next one, which PBT chose and the trial never ran.
-            self.table.set_config(trial_id, result.get("config"))
             self.table.set_metrics(trial_id, measured(result, self._metric))
-            self._settled.add(trial_id)
+            if self.table.is_told_ended(trial_id):  # else it may only be on its way to PAUSED
+                self._settled.add(trial_id)
         self.table.set_status(trial_id, status)
+
+
+def own_result(trial: Any) -> Mapping[str, Any]:
+    """The last result of a trial, as far as it is its own; read without asking its process.
+
+    After an exploit of PBT, and when a reused actor could not be reset, Tune has another trial's.
+    """
+    result = getattr(trial, "run_metadata", trial).last_result or {}
+    return {} if result.get("trial_id", trial.trial_id) != trial.trial_id else result
 
 
 def _is_done(trial: Any) -> bool:
     """Whether it came to its end, though the event that told of it was dropped."""
-    return bool((trial.last_result or {}).get("done"))
+    return bool(own_result(trial).get("done"))
 
 
 def _iteration(trial: Any) -> int | None:
-    found = (trial.last_result or {}).get(ITERATION)
+    found = own_result(trial).get(ITERATION)
     return found if isinstance(found, int) else None
 
 

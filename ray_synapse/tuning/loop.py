@@ -5,7 +5,7 @@ Nothing here raises: a Ray that changes its loop must only cost what is read fro
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import FrameType
 from typing import Any, NamedTuple
@@ -54,9 +54,9 @@ def is_interrupted() -> bool:
 
 
 def fails_fast() -> bool:
-    """Whether the sweep whose hook calls this ends with the first trial that fails."""
+    """Whether the sweep whose hook calls this ends since a trial has failed."""
     with suppress(Exception):
-        return bool(_variable("run", "fail_fast"))
+        return bool(_variable("run", "fail_fast") and _variable("run", "runner")._has_errored)
     return False
 
 
@@ -66,9 +66,10 @@ def raised() -> BaseException | None:
     Not an exception that the script was handling when it called ``fit()``.
     """
     error = sys.exc_info()[1]
-    traceback = None if error is None else error.__traceback__
+    here = next(filter(is_tune_run, frames()), None)
+    traceback = None if error is None or here is None else error.__traceback__
     while traceback is not None:
-        if is_tune_run(traceback.tb_frame):
+        if traceback.tb_frame is here:
             return error
         traceback = traceback.tb_next
     return None
@@ -91,8 +92,9 @@ def stopped_by(trial: Any) -> str | None:
     """
     with suppress(Exception):
         if trial.status in ("PAUSED", "PENDING"):
-            scheduler = _variable("stop_trial", "self")._scheduler_alg
-            return None if type(scheduler).__name__ == "FIFOScheduler" else type(scheduler).__name__
+            scheduler = _deciding(_variable("stop_trial", "self")._scheduler_alg)
+            is_its_end = _is_at_its_end(scheduler, trial.run_metadata.last_result or {})
+            return None if is_its_end else type(scheduler).__name__
         for frame in frames():
             if frame.f_code.co_name == "_process_trial_result":
                 return _stopped_by(trial, frame.f_locals)
@@ -102,17 +104,29 @@ def stopped_by(trial: Any) -> str | None:
 def _stopped_by(trial: Any, variables: dict[str, Any]) -> str | None:
     # Taken before Tune set `done` in the result: so here it is what the trial itself said.
     result, controller = variables["flat_result"], variables["self"]
-    scheduler, stopper = controller._scheduler_alg, controller._stopper
+    scheduler, stopper = _deciding(controller._scheduler_alg), controller._stopper
     name = type(scheduler).__name__
-    if variables["decision"] != "STOP" or name == "FIFOScheduler" or trial.should_stop(result):
+    if variables["decision"] != "STOP" or trial.should_stop(result):
         return None
-    limits = (getattr(scheduler, each, None) for each in ("_max_t", "_max_t_attr"))
-    limit = next((each for each in limits if each is not None), float("inf"))
-    if result.get(getattr(scheduler, "_time_attr", None), 0) >= limit:
+    if _is_at_its_end(scheduler, result):
         return None
     if stoppers := [type(each).__name__ for each in _those_that_stop_trials(stopper)]:
         return f"{name} or {' or '.join(stoppers)}"
     return name
+
+
+def _deciding(scheduler: Any) -> Any:
+    """The scheduler that decides: a ResourceChangingScheduler has another one inside."""
+    return getattr(scheduler, "_base_scheduler", scheduler)
+
+
+def _is_at_its_end(scheduler: Any, result: Mapping[str, Any]) -> bool:
+    """Whether the scheduler does not stop trials, or this one has come to its ``max_t``."""
+    if type(scheduler).__name__ == "FIFOScheduler":
+        return True
+    limits = (getattr(scheduler, each, None) for each in ("_max_t", "_max_t_attr"))
+    limit = next((each for each in limits if each is not None), float("inf"))
+    return bool(result.get(getattr(scheduler, "_time_attr", ""), 0) >= limit)
 
 
 def _those_that_stop_trials(stopper: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """How the callback comes to its settings and to its run."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -9,9 +10,8 @@ from ray import cloudpickle
 from ray_synapse import console, start, succession
 from ray_synapse.backend.protocol import JobId
 from ray_synapse.errors import BackendError, SettingsError
-from ray_synapse.run import TrainRun
+from ray_synapse.run import SWEEP_STOP_S, TrainRun
 from ray_synapse.settings import Mode
-from ray_synapse.tuning import loop
 from ray_synapse.tuning.recorder import Recorder
 
 
@@ -73,11 +73,16 @@ def refuse_second_sweep(recorder: Recorder | None, run: Any) -> None:
         run: The callback's run.
 
     Raises:
-        SettingsError: That sweep still goes on.
+        SettingsError: That sweep still goes on, or this is a sweep within one of its trials.
     """
     earlier = run._sweeps if isinstance(run, TrainRun) else []
+    if isinstance(run, TrainRun) and run._trial_id and run._owner_pid != os.getpid():
+        raise SettingsError(
+            f"job {run.job_id} has the sweep that this trial belongs to. Give a sweep within a "
+            "trial a run of its own: callbacks=[SynapseLoggerCallback(ray_synapse.init(name))]."
+        )
     for what, sweeps in (("callback", [recorder] if recorder else []), ("run", earlier)):
-        if any(loop.goes_on(getattr(sweep, "place", None)) for sweep in sweeps):
+        if any(sweep.goes_on() for sweep in sweeps):
             raise SettingsError(
                 f"this {what} logs another sweep, which still goes on. Give each sweep its own: "
                 "callbacks=[SynapseLoggerCallback(ray_synapse.init(name))]."
@@ -126,14 +131,19 @@ def run_for_sweep(run: TrainRun, job: JobId | None, is_restored: bool) -> TrainR
         job: The job that an earlier process has logged this sweep to, or None.
         is_restored: Whether Tune restores the sweep.
     """
+    for sweep in [each for each in run._sweeps if not (each.trials or each.error)]:
+        run._sweeps.remove(sweep)  # it never began: another callback refused it
+        sweep.stop(SWEEP_STOP_S)
     try:
         if job is None and not is_restored:
             if run._sweeps:
                 succession.begin_again(run)
-        elif job is not None and job != run.job_id and succession.is_empty(run):
+        elif job in (None, run.job_id):
+            return succession.joined(run)
+        elif succession.is_empty(run):
             succession.join(run, job)
         else:
-            return succession.joined(run)
+            succession.go_back(run, job)
     except BackendError as error:
         console.say(f"job {run.job_id} stays the one of this sweep: {error}")
     return run
@@ -142,5 +152,9 @@ def run_for_sweep(run: TrainRun, job: JobId | None, is_restored: bool) -> TrainR
 def take_over(run: TrainRun, recorder: Recorder) -> None:
     """Make the run a tuning run of this process, which it ends."""
     run.is_tune, run.num_samples = True, recorder.total
-    start.adopt(run)
+    run._patience = run._patience.again()
     run._sweeps.append(recorder)
+    try:
+        start.adopt(run)
+    except BackendError as error:  # its disk is full: the sweep does not end for it
+        console.say(f"job {run.job_id}: {error}")

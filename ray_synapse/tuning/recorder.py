@@ -5,7 +5,8 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ray_synapse import console, signals
@@ -13,6 +14,7 @@ from ray_synapse.names import display_name
 from ray_synapse.run import SWEEP_STOP_S
 from ray_synapse.settings import Mode
 from ray_synapse.table import ENDED, estimate_bytes
+from ray_synapse.tuning import loop
 from ray_synapse.tuning.end import End
 from ray_synapse.tuning.ledger import Event, Ledger
 from ray_synapse.tuning.loop import Place
@@ -122,6 +124,10 @@ class Recorder:
         """What came out of ``fit()``; empty if nothing did."""
         return self._end.error if self._end else ""
 
+    def goes_on(self) -> bool:
+        """Whether Tune is still at it, on another thread."""
+        return self._end is None and loop.goes_on(self.place)
+
     def stop(self, timeout: float) -> None:
         """Send the last table, within the timeout in seconds."""
         self._stopping = True
@@ -137,26 +143,34 @@ class Recorder:
             self._wake.wait(MIN_INTERVAL_S)
             self._wake.clear()
             stopping = self._stopping
-            try:
+            with self._harmless():
                 self._turn(stopping)
-            except Exception as error:  # a fault of ours must not end the logging of the sweep
-                console.say_once(f"the trials table has a gap: {type(error).__name__}: {error}")
             if stopping:
                 if self._line is not None:
                     self._line.end()
                 return
             time.sleep(GATHER_S)
 
+    @staticmethod
+    @contextmanager
+    def _harmless() -> Iterator[None]:
+        """A fault of ours must not end the logging of the sweep."""
+        try:
+            yield
+        except Exception as error:
+            console.say_once(f"the trials table has a gap: {type(error).__name__}: {error}")
+
     def _turn(self, stopping: bool) -> None:
         """Take in what came; the table goes first, for a run that is slow to take the results."""
         if not self._opened and (self._events or self.trials or self.error):
-            self._opened = True
             first = self._events[0].trial if self._events else next(iter(self.trials), None)
             self._sink = self._open_sink(first)
+            self._opened = True
         self.ledger.resume(self._ended_before)
         self._ended_before = ()
         while self._events:
-            self._take(self._events.popleft())
+            with self._harmless():
+                self._take(self._events.popleft())
         if self._sink is None:
             self._results.clear()
             return
@@ -215,12 +229,15 @@ class Recorder:
         end = self._end or End(f"{ended} cut the sweep off")
         if end.error:
             self.ledger.story.say(end.why, "error")
-        self.ledger.close(end.why, self.trials, tune_ended=self._end is not None)
+        cut_off = self.ledger.close(end.why, self.trials, tune_ended=self._end is not None)
+        if self._end is not None and not cut_off:  # a signal that came when all was done
+            self._end = self._end._replace(interrupted=False)
 
     def _tell(self) -> None:
         """Log what there is to tell."""
         assert self._sink is not None
-        if not self._stopping:  # a loop that is gone leaves its trials waiting for ever
+        if not self._stopping and (self.place is None or self.goes_on()):
+            # A loop that is gone leaves its trials waiting for ever.
             for text in self._waiting.look(self.trials, time.monotonic()):
                 self.ledger.story.say(text, "warning")
                 console.say(text)

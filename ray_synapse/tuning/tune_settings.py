@@ -55,7 +55,7 @@ def _look() -> TuneSettings:
             callbacks = list(getattr(owner, "_callbacks", ()))
         if loop.is_tune_run(frame):
             found = _from_run(variables, callbacks)
-            return replace(found, is_restored=variables.get("resume_config") is not None)
+            return replace(found, is_restored=bool(variables["runner"].resumed))
     return TuneSettings(callbacks=callbacks)
 
 
