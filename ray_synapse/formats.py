@@ -7,21 +7,27 @@ from typing import Any
 def error_line(error: object) -> str:
     """The first line of an error: its type and what it says.
 
-    Of a ``RayTaskError`` it is what was raised in the trial; of a text that ends in a traceback
-    the line in which it ends.
+    Of a ``RayTaskError`` it is what was raised in the trial; of a text with a traceback the line
+    after its last frame.
     """
     if hasattr(error, "as_instanceof_cause"):  # a RayTaskError
         cause = getattr(error, "cause", None)
         if cause is None or type(cause).__name__ == "RayError":  # what no pickle could carry
-            return _first(str(error).splitlines()[::-1])
+            return _after_frames(str(error).splitlines())
         error = cause
-    if isinstance(error, BaseException):
-        lines = str(error).splitlines()
-        if lines and lines[0].startswith("Traceback"):  # how Tune tells of what a hook has raised
-            return _first(lines[::-1])
-        text = _first(lines)
-        return f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return _first(str(error).splitlines()[::-1])
+    lines = str(error).splitlines()
+    if not isinstance(error, BaseException) or (lines and lines[0].startswith("Traceback")):
+        return _after_frames(lines)  # so does Tune tell of what a hook has raised
+    text = _first(lines)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _after_frames(lines: list[str]) -> str:
+    frames = [index for index, line in enumerate(lines) if line.startswith('  File "')]
+    if not frames:
+        return _first(lines[::-1])
+    rest = lines[frames[-1] + 1 :]
+    return _first([line for line in rest if not line.startswith("    ")])
 
 
 def _first(lines: list[str]) -> str:

@@ -56,10 +56,10 @@ class TestReading:
         trial = looks_like(
             trial_id="abc",
             config={"lr": 1},
-            last_result={"loss": 1},
             checkpoint=None,
             status="TERMINATED",
             run_metadata=looks_like(
+                last_result={"loss": 1},
                 checkpoint_manager=looks_like(
                     best_checkpoint_results=[looks_like(checkpoint="c", metrics={"loss": 2})]
                 )
