@@ -42,7 +42,9 @@ def init(
 
     Args:
         name: The run's name. ``:`` and ``,`` are encoded (``encode_name``). A name may be used
-            again: on the embedded backend every call without ``job_id`` makes a new job.
+            again: on the embedded backend every call without ``job_id`` makes a new job. Where
+            the script then restores a sweep, this run goes on as its job, ``run.job_id`` with it,
+            if nothing was logged to it yet.
         job_id: Go on with this job. On a server it is needed (a server has no call that makes
             one): given here or in ``SYNAPSE_JOB_ID``.
         metric: The metric that is optimized: the default of the callback and the wrapper. A

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ray_synapse import console, registry, start
 from ray_synapse.backend.local import LocalBackend
-from ray_synapse.backend.protocol import Counts, JobId
+from ray_synapse.backend.protocol import BackendSpec, Counts, JobId
 from ray_synapse.delivery.relay import RelayAddress
 from ray_synapse.errors import NotFoundError
 from ray_synapse.names import display_name
@@ -84,21 +84,47 @@ def joined(run: TrainRun) -> TrainRun:
     backend = run._backend
     if not isinstance(backend, LocalBackend):
         return run
-    others = [each for each in registry.open_runs() if each is not run and is_empty(each)]
-    others = [each for each in others if each._spec.backend == run._spec.backend]
-    wrapped = [each for each in others if each._is_wrapped]
-    meant = [each for each in others if each.name == run.name] or wrapped[:1] * (len(wrapped) == 1)
+    meant = meant_for(run.name, run._spec.backend, run)
     try:
         backend.job(run.job_id)
     except NotFoundError as error:
         console.say(f"{error} The restored sweep goes on as another job.")
-        if not meant:
+        if meant is None:
             begin_again(run)
-        return meant[-1] if meant else run
-    if not meant:
+        return meant or run
+    if meant is None:
+        _tell_of_the_wrapped(run)
         return run
-    join(meant[-1], run.job_id)
-    return meant[-1]
+    join(meant, run.job_id)
+    return meant
+
+
+def meant_for(
+    name: str | None, backend: BackendSpec, run: TrainRun | None = None
+) -> TrainRun | None:
+    """The empty run of this script that is meant for a sweep that is restored, or None.
+
+    Args:
+        name: The name of the restored job; None if that is not known.
+        backend: Where it is.
+        run: A handle of that job, if there is one.
+    """
+    known = [each for each in registry.open_runs() if each._spec.backend == backend]
+    empty = [each for each in known if each is not run and is_empty(each)]
+    wrapped = [each for each in empty if each._is_wrapped]
+    meant = [each for each in empty if each.name == name] or wrapped[:1] * (len(wrapped) == 1)
+    return meant[-1] if meant else None
+
+
+def _tell_of_the_wrapped(run: TrainRun) -> None:
+    """Say where the trials log to if they were given a run that cannot join."""
+    for each in registry.open_runs():
+        if each is not run and each._is_wrapped and each._is_new and not each._sweeps:
+            console.say(
+                f"the sweep of job {run.job_id} is restored, but something was logged to job "
+                f"{each.job_id} already: what the trials log themselves goes there. "
+                f"ray_synapse.init(name, job_id={run.job_id}) would keep it together."
+            )
 
 
 def is_empty(run: TrainRun) -> bool:
@@ -143,9 +169,12 @@ def unite(run: TrainRun, other: TrainRun) -> None:
 
 def _remove(backend: LocalBackend, empty: JobId, run: TrainRun) -> None:
     backend.delete_job(empty)
-    text = f"job {empty} was still empty and is gone: this run goes on as job {run.job_id}"
+    text = (
+        f"The sweep is restored, and this run goes on as its job {run.job_id} (job {empty}, which "
+        "init had made, was empty and is removed)"
+    )
     console.say(text)
-    run.log_message(f"The sweep was restored: {text}")
+    run.log_message(text)
 
 
 def _become(run: TrainRun, spec: RunSpec) -> TrainRun:

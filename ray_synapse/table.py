@@ -145,9 +145,9 @@ class Table:
 
     def end_unfinished(self) -> None:
         """Whatever had not ended was cut off with its process."""
-        for trial_id, row in self._rows.items():
+        for row in self._rows.values():
             if row.status not in ENDED:
-                self.set_ended(trial_id, "TERMINATED")
+                row.status, self.changed = "TERMINATED", True
 
     def snapshot(self, best_trial: str = "") -> dict[str, Wire]:
         """The whole table as the ``data`` of a ``trials`` event, independent of this object."""

@@ -34,7 +34,8 @@ def finish(run: TrainRun, result_grid: Any, *, best: Scope = "last") -> dict[str
     """Finish a sweep: upload the models, register the best trial, send the last table.
 
     Every trial with a model has it uploaded as a zip archive called ``<run name>_<trial id>``
-    (``upload`` of the run limits that). What failed or is missing is named in messages of the run
+    (``upload`` of the run limits that); one that has changed since its last upload, as after a
+    restore, has ``_2`` added to its name. What failed or is missing is named in messages of the run
     and on stderr, and does not stop the rest. Calling it again uploads nothing twice.
 
     Args:

@@ -148,12 +148,15 @@ def best_of(outcomes: Sequence[Outcome], metric: str, mode: Mode) -> tuple[int |
     }
     if can_win:
         return _index_of_best(can_win, mode), ""
-    failed = sum(bool(outcome.error) for outcome in outcomes)
-    missing = sum(value is None for value in values)
-    return None, (
-        f"of {len(outcomes)} trials {failed} failed, {missing} have no {metric!r} in their last "
-        f"result, and {len(outcomes) - missing} have one, but of a failed trial or not finite"
+    left = [value for value, each in zip(values, outcomes, strict=True) if not each.error]
+    missing = sum(value is None for value in left)
+    parts = (
+        (len(outcomes) - len(left), "failed"),
+        (missing, f"have no {metric!r} in their last result"),
+        (len(left) - missing, "have one that is not finite"),
     )
+    reasons = ", ".join(f"{number} {what}" for number, what in parts if number)
+    return None, f"of {len(outcomes)} trials {reasons}"
 
 
 def _index_of_best(values: Mapping[int, Any], mode: Mode) -> int:

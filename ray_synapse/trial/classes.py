@@ -102,7 +102,7 @@ class _Logged(tune.Trainable):  # type: ignore[misc]  # Ray has no full hints
         saved = None
         if self._saves() or results.output() is None:
             saved = super().save_checkpoint(checkpoint_dir)
-        results.save_output(Path(checkpoint_dir), alone=not isinstance(saved, dict))
+        results.save_output(Path(checkpoint_dir))
         return saved
 
     def restore(self, checkpoint_path: Any) -> Any:
@@ -113,7 +113,7 @@ class _Logged(tune.Trainable):  # type: ignore[misc]  # Ray has no full hints
 
     def _begin_trial(self, run: TrainRun | None) -> None:
         metric = self._ray_synapse_given.metric or (run.metric if run is not None else None)
-        self._ray_synapse_results = _Results(metric, run, saves=self._saves())
+        self._ray_synapse_results = _Results(metric, run)
         if getattr(self, "_trial_info", None) is None:  # the user calls it, outside of a sweep
             return
         cluster.set_trial(self.trial_id)
@@ -133,15 +133,12 @@ class _Results:
     Args:
         metric: The metric that is optimized, or None.
         run: The run whose ``checkpoint_output`` is saved, or None.
-        saves: Whether the class saves something itself.
     """
 
-    def __init__(self, metric: str | None, run: TrainRun | None, *, saves: bool) -> None:
+    def __init__(self, metric: str | None, run: TrainRun | None) -> None:
         self.run = run
         self._metric = None if metric in AUTO_KEYS else metric  # Tune fills these in itself
         self._newest: dict[str, Any] = {}  # the metric alone, as it was last seen
-        self._saves = saves
-        self._source: str | None = None  # the folder that Tune's newest checkpoint is a copy of
 
     def complete(self, value: Any) -> dict[str, Any]:
         """What a step returned as a result for Tune.
@@ -157,8 +154,8 @@ class _Results:
             result = merged(result, self._newest or self._not_yet(self._metric, result))
         if self.run is not None and self.run.checkpoint_output is not None:
             result.setdefault(CHECKPOINT_OUTPUT, self.run.checkpoint_output)
-        # Before the first save: one that comes for this result, or later, will be a copy of it.
-        source = self._source or (None if self._saves else self.output())
+        # Each checkpoint that Tune has of this trial holds it, and what the class itself saves.
+        source = self.output()
         return result if source is None else {**result, CHECKPOINT_SOURCE: source}
 
     def note(self, result: dict[str, Any]) -> None:
@@ -173,20 +170,11 @@ class _Results:
             return None
         return output
 
-    def save_output(self, folder: Path, *, alone: bool) -> None:
-        """Add the model to the folder of a checkpoint.
-
-        Args:
-            folder: The folder, with what the class itself saved.
-            alone: Whether nothing else will be saved that is not in the folder yet.
-        """
+    def save_output(self, folder: Path) -> None:
+        """Add the model to the folder of a checkpoint, beside what the class itself saved."""
         output = self.output()
-        self._source = None
-        if output is None or _overlap(folder, Path(output)):
-            return
-        if alone and not any(folder.iterdir()):
-            self._source = output
-        add_to(folder, Path(output))
+        if output is not None and not _overlap(folder, Path(output)):
+            add_to(folder, Path(output))
 
     @staticmethod
     def _not_yet(metric: str, result: dict[str, Any]) -> dict[str, Any]:

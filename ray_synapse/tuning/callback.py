@@ -27,6 +27,7 @@ from ray_synapse.tuning.opening import (
     make_run,
     refuse_second_sweep,
     run_for_sweep,
+    run_of_the_script,
     take_over,
 )
 from ray_synapse.tuning.recorder import Recorder
@@ -57,6 +58,9 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
 
     Attach it with ``tune.RunConfig(callbacks=[SynapseLoggerCallback(run)])``. It never slows or
     breaks a sweep: its hooks only note what they see, everything else happens on a thread.
+
+    A run is for one sweep at a time: a second ``fit()`` with it is a new job of the same name,
+    which the run is from then on; a sweep that is restored goes on in its own job.
 
     Args:
         run: The run to log to, from ``ray_synapse.init``. Or any object with
@@ -211,6 +215,8 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
         ledger = Ledger(metric, columns, list(tune.objectives))
         if len(tune.objectives) > 1:
             ledger.story.say(about_objectives(tune.objectives, metric))
+        if self._run is None and self._restored_job is not None:
+            self._run = run_of_the_script(self._restored_job)
         if isinstance(self._run, TrainRun):
             job, self._restored_job = self._restored_job, None
             self._run = run_for_sweep(self._run, job, tune.is_restored)

@@ -14,11 +14,13 @@ class End(NamedTuple):
         why: What ended it, as a sentence, for the trials that had not ended.
         interrupted: Whether that was a signal.
         error: What came out of ``fit()``; empty if nothing did.
+        failed: The id of the trial that has raised that, if it was one.
     """
 
     why: str
     interrupted: bool = False
     error: str = ""
+    failed: str | None = None
 
     @property
     def is_early(self) -> bool:
@@ -33,10 +35,10 @@ def how_it_ended(began: float, time_budget_s: Any) -> End:
         began: When it was set up, by ``time.monotonic``.
         time_budget_s: Tune's own setting, or None.
     """
-    error = loop.raised()
+    error, failed = loop.raised()
     if error is not None:
         text = error_line(error)
-        return End(f"fit() ended with {text}", error=text)
+        return End(f"fit() ended with {text}", error=text, failed=failed)
     if loop.is_interrupted():
         return End("A signal (Ctrl-C, SIGUSR1) interrupted the sweep", interrupted=True)
     budget = getattr(time_budget_s, "total_seconds", lambda: time_budget_s)()

@@ -104,6 +104,11 @@ class Ledger:
             if trial.trial_id not in self._settled:
                 self._look_at(trial)
 
+    def fail(self, trial_id: str, error: str) -> None:
+        """A trial has failed, of which Tune makes no more than that ``fit()`` raises."""
+        self.table.set_ended(trial_id, "ERROR")
+        self.story.failed(trial_id, 1, error)
+
     def close(self, why: str, trials: Sequence[Any], *, tune_ended: bool) -> int:
         """The sweep is over: tell of the trials that had not ended, and of failures without a hook.
 

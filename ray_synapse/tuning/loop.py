@@ -60,19 +60,27 @@ def fails_fast() -> bool:
     return False
 
 
-def raised() -> BaseException | None:
+def raised() -> tuple[BaseException | None, str | None]:
     """What ends the sweep whose ``on_experiment_end`` calls this: it comes out of ``fit()``.
 
     Not an exception that the script was handling when it called ``fit()``.
+
+    Returns:
+        It, or None; and the id of the trial that has raised it, if it was one.
     """
     error = sys.exc_info()[1]
     here = next(filter(is_tune_run, frames()), None)
-    traceback = None if error is None or here is None else error.__traceback__
+    passed: list[FrameType] = []
+    traceback = None if error is None else error.__traceback__
     while traceback is not None:
-        if traceback.tb_frame is here:
-            return error
+        passed.append(traceback.tb_frame)
         traceback = traceback.tb_next
-    return None
+    if here is None or here not in passed:
+        return None, None
+    for frame in passed:
+        if frame.f_code.co_name == "_trial_task_failure":  # with fail_fast="raise"
+            return error, getattr(frame.f_locals.get("trial"), "trial_id", None)
+    return error, None
 
 
 def failure() -> BaseException | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from ray import cloudpickle
 
-from ray_synapse import console, start, succession
+from ray_synapse import console, settings, start, succession
+from ray_synapse.backend.local import LocalSpec
 from ray_synapse.backend.protocol import JobId
 from ray_synapse.errors import BackendError, SettingsError
 from ray_synapse.run import SWEEP_STOP_S, TrainRun
@@ -121,6 +122,15 @@ def is_chosen(callback: Any, callbacks: Sequence[Any]) -> bool:
         return True
     console.say("the sweep has a SynapseLoggerCallback already: the second one stands aside")
     return False
+
+
+def run_of_the_script(job: JobId) -> TrainRun | None:
+    """The empty run of this script that is meant for the restored job of the embedded backend."""
+    backend = LocalSpec(str(settings.home()))
+    try:
+        return succession.meant_for(backend.open().job(job)["name"], backend)
+    except BackendError:  # a server's job, or one that is gone
+        return None
 
 
 def run_for_sweep(run: TrainRun, job: JobId | None, is_restored: bool) -> TrainRun:

@@ -185,7 +185,7 @@ class Recorder:
                 for _ in range(min(len(self._results), together)):
                     self._sink.log_result(*self._results.popleft())
         if stopping:
-            self._sink.close()
+            self._sink.close(failed=bool(self.error))
 
     def _table_is_due(self) -> bool:
         return self._stopping or (bool(self._events) and time.monotonic() >= self._next_table)
@@ -227,10 +227,15 @@ class Recorder:
     def _close_ledger(self) -> None:
         ended = "SIGTERM" if signals.was_told_to_end() else "The end of the script"
         end = self._end or End(f"{ended} cut the sweep off")
-        if end.error:
-            self.ledger.story.say(end.why, "error")
+        if end.failed is not None:
+            self.ledger.fail(end.failed, end.error)
         cut_off = self.ledger.close(end.why, self.trials, tune_ended=self._end is not None)
-        if self._end is not None and not cut_off:  # a signal that came when all was done
+        if cut_off:
+            trials = "1 trial was" if cut_off == 1 else f"{cut_off:,} trials were"
+            console.say(f"{end.why}: {trials} not done")
+        elif end.error:
+            self.ledger.story.say(end.why, "error")
+        elif self._end is not None:  # a signal that came when all was done
             self._end = self._end._replace(interrupted=False)
 
     def _tell(self) -> None:
@@ -247,7 +252,8 @@ class Recorder:
     def _move_progress(self, best: float | None) -> None:
         """Move the bar. A sweep that came to its end is complete, however many trials it had."""
         table, total = self.ledger.table, self.total
-        finished = table.told_ended if self._end and self._end.is_early else table.ended
+        is_early = self._end.is_early if self._end else self._stopping
+        finished = table.told_ended if is_early else table.ended
         if self._end is not None and not self._end.is_early:
             total = finished
         elif total is not None:

@@ -65,8 +65,10 @@ class Sink:
             self._run._count_dropped(number)
         console.say_once("more results came than could be logged: some are dropped, and counted")
 
-    def close(self) -> None:
-        """The sweep is over."""
+    def close(self, *, failed: bool) -> None:
+        """The sweep is over; ``fit()`` raises if it ``failed``: the script may never finish it."""
+        if failed and self.is_ours:
+            self._run._patch_job(status="FAILED")
         if self._ends_with_sweep:
             self._run._channel.flush(FLUSH_S)
             self._run._channel.close_relay()

@@ -8,7 +8,7 @@ from ray_synapse.formats import cell
 from ray_synapse.values import flatten, to_wire
 
 MAX_NAMED = 200  # trials in one message: the API cuts a message at 20,000 characters
-MAX_CUT_OFF = 1_000  # likewise, in the one message that names them all; there they are short
+MAX_CUT_OFF = 600  # likewise, in the one message that names them all
 
 
 class Message(NamedTuple):
@@ -98,15 +98,16 @@ class Story:
     def cut_off(self, why: str, trials: Sequence[CutOff]) -> None:
         """The sweep is over, and these trials had not ended."""
         ran = [
-            f"{each.trial_id} "
-            + ("before its first result" if each.iteration is None else f"at {each.iteration}")
+            f"{each.trial_id} before its first result"
+            if each.iteration is None
+            else f"{each.trial_id} at iteration {each.iteration}"
             for each in trials
             if each.was_started
         ]
         waited = [each.trial_id for each in trials if not each.was_started]
         parts = []
         if ran:
-            parts.append(f"cut off, at iteration: {_named(ran, MAX_CUT_OFF)}")
+            parts.append(f"cut off: {_named(ran, MAX_CUT_OFF)}")
         if waited:
             parts.append(f"never started: {_named(waited, MAX_CUT_OFF)}")
         if parts:
