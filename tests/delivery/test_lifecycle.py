@@ -12,7 +12,6 @@ import pytest
 
 from tests.sweeps import (
     backend,
-    handed_over_agree,
     home,
     last_json,
     run_script,
@@ -235,95 +234,6 @@ print(json.dumps([run.job_id, run.stats()["logged"]]))
     assert logged == 3
 
 
-def test_an_interrupted_sweep_is_told_as_such(tmp_path):
-    """One SIGINT: fit() comes back, the script goes on, and nobody takes it for a success."""
-    code = (
-        SWEEP
-        + """
-def endless(config):
-    import time
-    for step in range(10_000):
-        tune.report({"score": step})
-        time.sleep(0.05)
-start_ray()
-run = ray_synapse.init("stopped", metric="score", mode="max")
-grid = sweep(endless, ray_synapse.SynapseLoggerCallback(run), interrupted=True)
-ray_synapse.finish(run, grid)
-"""
-    )
-    env = {**os.environ, "STORAGE": str(tmp_path), **takes_over(tmp_path / "handed over")}
-    process = subprocess.Popen([sys.executable, "-c", code], env=env, start_new_session=True)
-    try:
-        wait_for(lambda: backend().jobs() and len(backend().logs(1, "metric")) > 20)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-    finally:
-        kill_group(process.pid)
-    assert handed_over_agree(tmp_path / "handed over") == 1
-    job = backend().job(1)
-    assert job["status"] == "STOPPED"
-    assert job["progress_record"]["current_progress"]["overall"] < 100
-    told = [record["data"]["content"] for record in backend().logs(1, "message")]
-    assert any("interrupted" in content and "restore" in content for content in told)
-    assert {row["base"][1] for row in backend().trials(1)["trials"].values()} == {"TERMINATED"}
-
-
 def kill_group(pid):
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-
-
-def test_a_restored_sweep_goes_on_in_the_same_job(tmp_path):
-    """The first process is killed in the middle; the second has nothing but Tune's folder."""
-    train = """
-def slow(config):
-    import time
-    checkpoint = tune.get_checkpoint()
-    for step in range(6):
-        if os.environ.get("STALL") and config["x"] > 1 and step == 2:
-            open(os.environ["STALL"], "w").close()
-            time.sleep(600)
-        tune.report({"score": config["x"] + step})
-"""
-    first = """
-run = ray_synapse.init("goes on", metric="score", mode="max")
-start_ray()
-tune.Tuner(
-    slow,
-    param_space={"x": tune.grid_search([1, 2, 3])},
-    tune_config=tune.TuneConfig(max_concurrent_trials=1),
-    run_config=tune.RunConfig(name="s", storage_path=os.environ["STORAGE"], verbose=0,
-                              callbacks=[ray_synapse.SynapseLoggerCallback(run)]),
-).fit()
-"""
-    stall = tmp_path / "stalled"
-    env = {**os.environ, "STORAGE": str(tmp_path), "STALL": str(stall)}
-    env |= {"TUNE_GLOBAL_CHECKPOINT_S": "0", **takes_over(tmp_path / "handed over")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", SWEEP + train + first], env=env, start_new_session=True
-    )
-    wait_for(stall.exists)
-    time.sleep(2)
-    kill_group(process.pid)
-    process.wait()
-    (before,) = backend().jobs()
-    table = backend().trials(before["id"])
-
-    script(
-        train
-        + """
-start_ray()
-grid = tune.Tuner.restore(os.environ["STORAGE"] + "/s", slow, resume_unfinished=True).fit()
-hand_over(grid, ray_synapse.get_run())
-""",
-        tmp_path,
-    )
-    (job,) = backend().jobs()
-    after = backend().trials(job["id"])
-    assert job["status"] == "SUCCEEDED"
-    assert set(table["trials"]) <= set(after["trials"])
-    assert len(after["trials"]) == 3
-    assert after["metrics"] == ["score"]
-    assert sorted(row["metrics"][0] for row in after["trials"].values()) == [6, 7, 8]
-    assert {row["base"][1] for row in after["trials"].values()} == {"TERMINATED"}
-    assert after["trials"][after["best_trial"]]["hyperparameters"] == [3]

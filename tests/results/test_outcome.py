@@ -62,7 +62,7 @@ class TestReading:
                 last_result={"loss": 1},
                 checkpoint_manager=looks_like(
                     best_checkpoint_results=[looks_like(checkpoint="c", metrics={"loss": 2})]
-                )
+                ),
             ),
         )
         found = outcome_of(trial)

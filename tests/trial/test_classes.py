@@ -158,8 +158,11 @@ def test_trials_that_share_an_object_each_have_their_own_records_and_model(
     assert files_of(results[0]) == {"_dict_checkpoint.pkl", "weights.txt"}
     assert Path(results[1].checkpoint.path, "weights.txt").read_text() == "the class's own"
     assert files_of(results[2]) == {"weights.txt"}
-    assert [model_of(results[x]) for x in range(3)] == ["0@2", "1@2", "2@2"]
-    assert ray_synapse.resolve_checkpoint(results[2]).source == "checkpoint"
+    # A model is what Tune saved: the class's own files, and what is at checkpoint_output.
+    assert [model_of(results[x]) for x in range(3)] == ["0@2", "the class's own", "2@2"]
+    artifacts = [ray_synapse.resolve_checkpoint(results[x]) for x in range(3)]
+    assert {each.source for each in artifacts} == {"checkpoint"}
+    assert {"_dict_checkpoint.pkl", "weights.txt"} <= {each.name for each in artifacts[0].files()}
 
     summary = ray_synapse.finish(run, grid)
     assert [bool(each["model_id"]) for each in summary["trial_models"]] == [True] * 3
@@ -241,14 +244,14 @@ def test_the_class_keeps_all_that_it_is_known_by(cluster):
 
 
 def test_what_a_step_returns_becomes_a_result_that_has_the_metric():
-    results = _Results("val/score", None, saves=True)
+    results = _Results("val/score", None)
     assert math.isnan(results.complete(None)["val/score"])
     assert results.complete({"val": {"score": 0, "n": 1}}) == {"val": {"score": 0, "n": 1}}
     assert results.complete({"val": {"n": 2}}) == {"val": {"score": 0, "n": 2}}
     assert results.complete([1]) == {"result": [1], "val": {"score": 0}}
-    assert _Results("score", None, saves=True).complete(0) == {"score": 0}
-    assert _Results("training_iteration", None, saves=True).complete(None) == {}
-    assert _Results(None, None, saves=True).complete({"loss": 1}) == {"loss": 1}
+    assert _Results("score", None).complete(0) == {"score": 0}
+    assert _Results("training_iteration", None).complete(None) == {}
+    assert _Results(None, None).complete({"loss": 1}) == {"loss": 1}
 
 
 def test_a_class_that_cannot_be_wrapped_is_refused_with_the_way_out():

@@ -1,5 +1,6 @@
 """The whole ``tune_config``: what becomes of it, and real sweeps of it."""
 
+import itertools
 import json
 import logging
 import math
@@ -234,11 +235,17 @@ SCHEDULERS = {
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("name", SCHEDULERS)
-@pytest.mark.parametrize("search_alg", [None, "hyperopt", "optuna"])
+@pytest.mark.parametrize(
+    ("name", "search_alg"),
+    [
+        *((name, None) for name in SCHEDULERS),
+        *itertools.product(("hyperband", "asha", "median"), ("hyperopt", "optuna")),
+    ],
+)
 def test_a_sweep_by_each_scheduler_runs_to_its_end(cluster, tmp_path, name, search_alg, capfd):
     scheduler = {"name": name, "options": SCHEDULERS[name]}
     config = {**GOAL, "num_samples": 4, "search_alg": search_alg, "scheduler": scheduler}
+    config["reuse_actors"] = name != "resource_changing"  # only to save seconds
     grid = sweep(learn, config, tmp_path)
     assert (len(grid), grid.num_errors, grid.num_terminated) == (4, 0, 4)
     assert max(result.metrics["training_iteration"] for result in grid) == 3
@@ -263,6 +270,7 @@ def test_a_sweep_by_population_based_training_changes_configs(
         options[field] += [WIDTH, {"name": "kind", "type": "choice", "options": ["a", "b", "c"]}]
         options |= {"quantile_fraction": 0.5, "resample_probability": 0}
     config = {**GOAL, "num_samples": 4, "scheduler": {"name": name, "options": options}}
+    config["reuse_actors"] = True  # only to save seconds
     try:
         grid = sweep(learn, config, tmp_path)
     except LibraryError as error:
@@ -399,6 +407,7 @@ def test_the_platforms_example_of_hyperopt_with_hyperband_runs(cluster, tmp_path
         "max_concurrent_trials": 8,
         "search_alg": {"name": "hyperoptsearch"},
         "scheduler": {"name": "hyperband", "options": {"max_t": 100}},
+        "reuse_actors": True,  # only so that the test takes seconds, not minutes
     }
     grid = sweep(small, tune_config, tmp_path, hyperparameters)
     assert (len(grid), grid.num_errors) == (50, 0)
