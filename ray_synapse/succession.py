@@ -47,15 +47,15 @@ def begin_again(run: TrainRun) -> None:
         start.close(before)
 
 
-def go_back(run: TrainRun, job: JobId) -> bool:
-    """Have a run that has begun again be its earlier job: of a sweep that is restored.
-
-    Returns:
-        Whether it was that job, and is it again.
-    """
+def go_back(run: TrainRun, job: JobId) -> None:
+    """Have a run that has begun again be its earlier job: of a sweep that is restored."""
     earlier = next((each for each in run._earlier if each.job_id == job), None)
     if not isinstance(earlier, TrainRun):
-        return False
+        console.say(
+            f"the sweep that is restored was logged as job {job}; its rest goes to job "
+            f"{run.job_id}, in which something was logged already"
+        )
+        return
     others = [each for each in run._earlier if each is not earlier]
     for sweep in run._sweeps:
         sweep.stop(SWEEP_STOP_S)
@@ -65,7 +65,6 @@ def go_back(run: TrainRun, job: JobId) -> bool:
     registry.remember(before)
     registry.remember(run)
     console.say(f"the sweep of job {job} is restored: the run goes on as that job")
-    return True
 
 
 def joined(run: TrainRun) -> TrainRun:

@@ -80,7 +80,7 @@ def test_the_guide_runs_from_top_to_bottom(user, tmp_path):
     compared = sum("tuner.fit()" in code for code in GUIDE)
     assert handed_over_agree(tmp_path / "handed over") == compared > 0
     listed = user(["ray-synapse", "ls"]).stdout
-    assert re.search(r"^3 +a plain training +SUCCEEDED", listed, re.MULTILINE)
+    assert re.search(r"^4 +a plain training +SUCCEEDED", listed, re.MULTILINE)
     shown = user(["bash", "-ec", LOOK]).stdout
     assert "demo:lr" in shown
     assert "* the best trial" in shown

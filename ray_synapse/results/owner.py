@@ -33,9 +33,7 @@ def run_of(run: TrainRun, sources: Sequence[Any], experiment: object) -> TrainRu
             if succession.is_empty(run):
                 succession.unite(run, other)
             else:
-                console.say(
-                    f"these are the results of job {other.job_id}: it is finished with them"
-                )
+                console.say(f"these are the results of job {other.job_id}, which ends with them")
             return other
     _join_restored(run, ids, experiment)
     return run

@@ -166,8 +166,8 @@ class Recorder:
             first = self._events[0].trial if self._events else next(iter(self.trials), None)
             self._sink = self._open_sink(first)
             self._opened = True
-        self.ledger.resume(self._ended_before)
-        self._ended_before = ()
+        before, self._ended_before = self._ended_before, ()
+        self.ledger.resume(before)
         while self._events:
             with self._harmless():
                 self._take(self._events.popleft())
