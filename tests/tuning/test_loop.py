@@ -240,7 +240,8 @@ def test_a_time_budget_is_told_with_every_trial_that_was_not_done(cluster, tmp_p
     shown = [value for pair in seen for value in pair if value is not None]
     assert max(shown) <= 100
     if num_samples == -1:
-        assert {percent for percent, _ in seen} == {None}
+        assert {percent for percent, _ in seen} <= {None, 100}  # open, until the budget is over
+        assert seen[len(seen) // 2][0] is None
     assert percentages(run.job_id)[1] == 100
 
 
