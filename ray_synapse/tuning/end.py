@@ -28,6 +28,9 @@ class End(NamedTuple):
         return self.interrupted or bool(self.error)
 
 
+CUT_OFF = End("The end of the script cut the sweep off", interrupted=True)
+
+
 def how_it_ended(began: float, time_budget_s: Any) -> End:
     """How the sweep ended whose ``on_experiment_end`` calls this.
 

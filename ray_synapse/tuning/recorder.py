@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from ray_synapse import console, signals
-from ray_synapse.names import display_name
 from ray_synapse.run import SWEEP_STOP_S
 from ray_synapse.settings import Mode
 from ray_synapse.table import ENDED, estimate_bytes
 from ray_synapse.tuning import loop
-from ray_synapse.tuning.end import End
+from ray_synapse.tuning.bar import Bar
+from ray_synapse.tuning.end import CUT_OFF, End
 from ray_synapse.tuning.ledger import Event, Ledger
 from ray_synapse.tuning.loop import Place
 from ray_synapse.tuning.sink import Sink
@@ -69,7 +69,7 @@ class Recorder:
         self._sink: Sink | None = None
         self.total = total
         self._log_results = log_results
-        self._line = console.ProgressLine() if show_progress else None
+        self._bar = Bar(total, metric, is_shown=show_progress)
         self._opened = False
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._results: deque[tuple[str, Any, dict[str, int | float]]] = deque(maxlen=MAX_EVENTS)
@@ -80,7 +80,6 @@ class Recorder:
         self._waiting = Waiting()
         self._interval = MIN_INTERVAL_S
         self._next_table = 0.0
-        self._progress: tuple[int, int | None] | None = None
         self._thread = threading.Thread(target=self._run, name="ray_synapse-recorder", daemon=True)
         self._thread.start()
         _live.add(self)
@@ -146,8 +145,7 @@ class Recorder:
             with self._harmless():
                 self._turn(stopping)
             if stopping:
-                if self._line is not None:
-                    self._line.end()
+                self._bar.leave()
                 return
             time.sleep(GATHER_S)
 
@@ -222,11 +220,14 @@ class Recorder:
         self._interval = max(MIN_INTERVAL_S, built / MAX_SHARE, size / MAX_BYTES_PER_S)
         self._next_table = time.monotonic() + self._interval
         self._tell()
-        self._move_progress(None if best is None else best[1])
+        end = self._end or (CUT_OFF if self._stopping else None)
+        self._bar.move(self._sink, table, None if best is None else best[1], end)
 
     def _close_ledger(self) -> None:
-        ended = "SIGTERM" if signals.was_told_to_end() else "The end of the script"
-        end = self._end or End(f"{ended} cut the sweep off")
+        by_signal = signals.was_told_to_end()
+        end = self._end or (
+            CUT_OFF._replace(why="SIGTERM cut the sweep off") if by_signal else CUT_OFF
+        )
         if end.failed is not None:
             self.ledger.fail(end.failed, end.error)
         cut_off = self.ledger.close(end.why, self.trials, tune_ended=self._end is not None)
@@ -248,24 +249,6 @@ class Recorder:
                 console.say(text)
         for message in self.ledger.story.take():
             self._sink.log_message(*message)
-
-    def _move_progress(self, best: float | None) -> None:
-        """Move the bar. A sweep that came to its end is complete, however many trials it had."""
-        table, total = self.ledger.table, self.total
-        is_early = self._end.is_early if self._end else self._stopping
-        finished = table.told_ended if is_early else table.ended
-        if self._end is not None and not self._end.is_early:
-            total = finished
-        elif total is not None:
-            total = max(total, len(table))
-        progress = (finished, total)
-        if self._sink is None or progress == self._progress:
-            return
-        self._progress = progress
-        self._sink.set_progress(*progress)
-        if self._line is not None:
-            note = "trials" if best is None else f"trials · best {self.metric} {best:.4g}"
-            self._line.move(display_name(self._sink.name), *progress, note)
 
 
 _live: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
