@@ -22,6 +22,14 @@ AUTO_KEYS = frozenset(
 )
 
 
+def is_of(result: Mapping[str, Any], trial_id: str) -> bool:
+    """Whether a result that Tune has for a trial is the trial's own.
+
+    After an exploit of PBT, and when a reused actor could not be reset, it is another one's.
+    """
+    return bool(result.get("trial_id", trial_id) == trial_id)
+
+
 def own_metrics(result: Mapping[str, Any], metric: str | None = None) -> dict[str, Any]:
     """The result without what Tune fills in, unless that is the metric that is optimized."""
     return {

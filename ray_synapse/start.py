@@ -186,9 +186,9 @@ def _open(spec: RunSpec, job_id: JobId | None) -> TrainRun:
     local = spec.backend.open() if isinstance(spec.backend, LocalSpec) else None
     if local is not None and job_id is None:
         number = local.create_job(spec.name, {"metric": spec.metric, "mode": spec.mode})
-        run = registry.remember(TrainRun(replace(spec, job_id=number), owned=True))
-        run._is_new = True
-        return _driven(run)
+        made = registry.remember(TrainRun(replace(spec, job_id=number), owned=True))
+        made._is_new = True
+        return _driven(made)
     backend: Backend = local or spec.backend.open()
     if isinstance(backend, SynapseBackend):
         backend.introduce(spec.name)
@@ -199,10 +199,9 @@ def _open(spec: RunSpec, job_id: JobId | None) -> TrainRun:
         metric=spec.metric or job["metric"],
         mode=spec.mode or job["mode"],
     )
-    known = registry.find(spec.backend, spec.job_id)
-    if known is None:
+    run = registry.find(spec.backend, spec.job_id)
+    if run is None:
         return _driven(registry.remember(TrainRun(spec, owned=True)))
-    run = known
     run.name, run.metric, run.mode, run.upload = spec.name, spec.metric, spec.mode, spec.upload
     run._adopt()
     return _driven(run)

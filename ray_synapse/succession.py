@@ -157,8 +157,7 @@ def unite(run: TrainRun, other: TrainRun) -> None:
     """Have an empty run be another run of this process; its own job is removed."""
     backend, empty = run._backend, run.job_id
     registry.forget(run)
-    before = object.__new__(TrainRun)
-    before.__dict__ = run.__dict__
+    before = _handle(run)
     other.upload, other._patience = run.upload, run._patience
     run.__dict__ = other.__dict__
     start.close_quietly(before)
@@ -179,11 +178,17 @@ def _remove(backend: LocalBackend, empty: JobId, run: TrainRun) -> None:
 def _become(run: TrainRun, spec: RunSpec) -> TrainRun:
     """Have the run go on as what ``spec`` says. Returns what it was before."""
     run._channel.flush(FLUSH_S)
-    before = object.__new__(TrainRun)
-    before.__dict__ = run.__dict__
+    before = _handle(run)
     after = TrainRun(spec, owned=True)
     after._patience = before._patience
-    after._channel.inherit(before._channel)
     before._spec = replace(before._spec, relay=RelayAddress.new())
+    after._channel.inherit(before._channel, before._spec.relay)
     run.__dict__ = after.__dict__
     return before
+
+
+def _handle(run: TrainRun) -> TrainRun:
+    """Another handle of what the run is now."""
+    other = object.__new__(TrainRun)
+    other.__dict__ = run.__dict__
+    return other

@@ -1,6 +1,8 @@
 """What every test needs."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +33,14 @@ def backend(home: Path) -> LocalBackend:
 def job(backend: LocalBackend) -> JobId:
     """A job in it."""
     return backend.create_job("digits", {})
+
+
+@pytest.fixture(scope="module")
+def gone() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
 
 
 @pytest.fixture(scope="session")

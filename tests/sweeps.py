@@ -209,6 +209,18 @@ def run_script(code, *, timeout=240, check=True, env=None, **options):
     return result
 
 
+def begin_script(code, env, said):
+    """Start Python code in a process and a session of its own; what it prints goes into a file."""
+    with open(said, "w") as file:
+        return subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, **env},
+            start_new_session=True,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+
 def last_json(result):
     """The last line that a script printed, as JSON."""
     return json.loads(result.stdout.strip().splitlines()[-1])

@@ -132,11 +132,11 @@ class Channel(Pump):
             if self._link.owned:
                 self._refresh_link()
 
-    def inherit(self, other: "Channel") -> None:
-        """Take over the relay and its address from another channel, which goes on without."""
+    def inherit(self, other: "Channel", address: relay.RelayAddress) -> None:
+        """Take over the relay and its address from another channel, which gets that ``address``."""
         with self._lock, other._lock:
             other._take_back()
-            self._link.inherit(other._link)
+            self._link.inherit(other._link, address)
             self._refresh_link()
 
     def close_relay(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from ray_synapse import console
 from ray_synapse.backend.protocol import BackendSpec, JobId
 from ray_synapse.delivery import cluster, relay
+from ray_synapse.delivery.relay import RelayAddress
 
 FIND_RELAY_S = 5.0  # between two looks for a relay that was not there: each asks the cluster
 
@@ -65,13 +66,17 @@ class RelayLink:
             self._lost.add(relay.name_of(self._relay))
         self._relay, self._find_at = None, time.monotonic() + FIND_RELAY_S
 
-    def inherit(self, other: "RelayLink") -> None:
+    def inherit(self, other: "RelayLink", address: RelayAddress) -> None:
         """Take another link's relay and address over, to write to the job of this one from now on.
 
         Its own handle is needed: one that was got by name does not keep an actor alive. A relay
         that has died is made again at the next look.
+
+        Args:
+            other: The other link, which has no relay then.
+            address: Its address from now on.
         """
-        self.address, other.address = other.address, relay.RelayAddress.new()
+        self.address, other.address = other.address, address
         if other.relay is not None and relay.answers(other.relay, "serve", self.spec, self.job):
             self._session, self._relay = other._session, other.relay
         other.close()

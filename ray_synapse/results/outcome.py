@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ray_synapse.formats import error_line
-from ray_synapse.metrics import CHECKPOINT_OUTPUT, CHECKPOINT_SOURCE, lookup, metric_value
+from ray_synapse.metrics import CHECKPOINT_OUTPUT, CHECKPOINT_SOURCE, is_of, lookup, metric_value
 from ray_synapse.settings import Mode
 from ray_synapse.values import dumps, is_finite, to_wire
 
@@ -59,7 +59,7 @@ def outcome_of(source: Any) -> Outcome:
         metrics = getattr(getattr(source, "run_metadata", source), "last_result", None)
     metrics = metrics if isinstance(metrics, Mapping) else {}
     trial_id = str(getattr(source, "trial_id", None) or metrics.get("trial_id") or "")
-    if metrics.get("trial_id", trial_id) != trial_id:  # Tune shows the one that PBT cloned
+    if not is_of(metrics, trial_id):
         metrics = next(reversed(_history(source)), {})
     # Tune's own `config` of a trial may already be the next one that PBT has chosen.
     config = metrics.get("config") or getattr(source, "config", None) or {}

@@ -27,14 +27,14 @@ def run_of(run: TrainRun, sources: Sequence[Any], experiment: object) -> TrainRu
         return run
     for other in registry.open_runs():
         sweeps = _sweeps_with(other, ids)
-        if other in run._earlier or any(sweep.is_restored for sweep in sweeps):
-            if not sweeps:
-                continue
-            if succession.is_empty(run):
-                succession.unite(run, other)
-            else:
-                console.say(f"these are the results of job {other.job_id}, which ends with them")
-            return other
+        is_meant = other in run._earlier or any(sweep.is_restored for sweep in sweeps)
+        if not (sweeps and is_meant):
+            continue
+        if succession.is_empty(run):
+            succession.unite(run, other)
+        else:
+            console.say(f"these are the results of job {other.job_id}, which ends with them")
+        return other
     _join_restored(run, ids, experiment)
     return run
 

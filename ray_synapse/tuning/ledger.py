@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ray_synapse.formats import error_line
-from ray_synapse.metrics import measured
+from ray_synapse.metrics import is_of, measured
 from ray_synapse.table import ENDED, Columns, Table
 from ray_synapse.tuning.story import CutOff, Story
 
@@ -170,12 +170,9 @@ class Ledger:
 
 
 def own_result(trial: Any) -> Mapping[str, Any]:
-    """The last result of a trial, as far as it is its own; read without asking its process.
-
-    After an exploit of PBT, and when a reused actor could not be reset, Tune has another trial's.
-    """
+    """The last result of a trial, as far as it is its own; read without asking its process."""
     result = getattr(trial, "run_metadata", trial).last_result or {}
-    return {} if result.get("trial_id", trial.trial_id) != trial.trial_id else result
+    return result if is_of(result, trial.trial_id) else {}
 
 
 def _is_done(trial: Any) -> bool:

@@ -19,6 +19,7 @@ from ray_synapse.tuning.end import CUT_OFF, End
 from ray_synapse.tuning.ledger import Event, Ledger
 from ray_synapse.tuning.loop import Place
 from ray_synapse.tuning.sink import Sink
+from ray_synapse.tuning.story import number_of
 from ray_synapse.tuning.waiting import Waiting
 
 MAX_EVENTS = 10_000  # a minute of a very busy sweep; the table itself recovers from Tune's trials
@@ -232,8 +233,7 @@ class Recorder:
             self.ledger.fail(end.failed, end.error)
         cut_off = self.ledger.close(end.why, self.trials, tune_ended=self._end is not None)
         if cut_off:
-            trials = "1 trial was" if cut_off == 1 else f"{cut_off:,} trials were"
-            console.say(f"{end.why}: {trials} not done")
+            console.say(f"{end.why}: {number_of(cut_off)} not done")
         elif end.error:
             self.ledger.story.say(end.why, "error")
         elif self._end is not None:  # a signal that came when all was done

@@ -111,7 +111,7 @@ class Story:
         if waited:
             parts.append(f"never started: {_named(waited, MAX_CUT_OFF)}")
         if parts:
-            self.say(f"{why}: {_number(len(trials))} not done; {'; '.join(parts)}", "warning")
+            self.say(f"{why}: {number_of(len(trials))} not done; {'; '.join(parts)}", "warning")
 
     def take(self) -> list[Message]:
         """What is to be logged now."""
@@ -135,6 +135,11 @@ class Story:
                 yield Message(f"{_subject(some)} {reason}", "error")
 
 
+def number_of(trials: int) -> str:
+    """So many trials, as the beginning of a sentence in the past."""
+    return "1 trial was" if trials == 1 else f"{trials:,} trials were"
+
+
 def _subject(trials: Sequence[str]) -> str:
     if len(trials) == 1:
         return f"Trial {trials[0]}"
@@ -153,7 +158,3 @@ def _portions(trials: Sequence[str]) -> Iterator[Sequence[str]]:
 def _named(trials: Sequence[str], limit: int) -> str:
     more = f" and {len(trials) - limit:,} more" if len(trials) > limit else ""
     return ", ".join(trials[:limit]) + more
-
-
-def _number(trials: int) -> str:
-    return "1 trial was" if trials == 1 else f"{trials:,} trials were"

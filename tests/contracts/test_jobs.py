@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 import uuid
 from typing import Any
 
@@ -36,14 +34,6 @@ FIELDS = {
     "meta": {"a": 1},
 }
 NO_NUMBERS = ["0", "-1", "x", "1.5", "", " ", "1e3", "\u0661", "9" * 30]
-
-
-@pytest.fixture(scope="module")
-def gone() -> int:
-    """The number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from tests.delivery.test_server_sweeps import Server, adds_up, scores, synced
 from tests.faults import hang, hang_after
 from tests.proxy import Proxy
 from tests.serving import served
-from tests.sweeps import fit, handed_over_agree, home, takes_over, wait_for
+from tests.sweeps import begin_script, fit, handed_over_agree, home, takes_over, wait_for
 from tests.synapse import ANSWER_S, counts_of, kept, make_job
 
 pytestmark = pytest.mark.ray
@@ -168,14 +168,7 @@ class Driver:
         env |= {"SERVER": str(server.home), **takes_over(tmp_path / "handed over")}
         env |= {"SYNAPSE_HOST": url, "SYNAPSE_JOB_ID": str(job), "TUNE_GLOBAL_CHECKPOINT_S": "0"}
         self.said = tmp_path / f"said-{life}"
-        with open(self.said, "w") as said:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", SWEEP],
-                env={**os.environ, **env},
-                start_new_session=True,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = begin_script(SWEEP, env, self.said)
 
     def __enter__(self):
         return self

@@ -3,8 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 import zipfile
 
@@ -19,7 +17,7 @@ from tests.delivery.test_server_sweeps import Server, synced
 from tests.faults import hang
 from tests.proxy import Proxy
 from tests.serving import served
-from tests.sweeps import backend, handed_over_agree, takes_over, wait_for
+from tests.sweeps import backend, begin_script, handed_over_agree, takes_over, wait_for
 from tests.synapse import counts_of, kept, make_job
 
 pytestmark = pytest.mark.ray
@@ -92,14 +90,7 @@ class Script:
         env = {"NOTED": str(self.noted), "STORAGE": str(tmp_path / "storage"), **env}
         env |= {"TUNE_GLOBAL_CHECKPOINT_S": "0", **takes_over(tmp_path / "handed over")}
         self.said = tmp_path / f"said-{time.time_ns()}"
-        with open(self.said, "w") as said:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                env={**os.environ, **env},
-                start_new_session=True,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = begin_script(code, env, self.said)
 
     def __enter__(self):
         return self

@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,6 @@ TABLE: dict[str, Any] = {
     "trials": {"a": {"base": ["a", "RUNNING"]}, "b": {"base": ["b", "ERROR"]}},
 }
 LONG_AGO = "2024-01-02T03:04:05.000+00:00"
-
-
-@pytest.fixture(scope="module")
-def gone() -> int:
-    """The number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 @pytest.fixture
