@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import time
 import zipfile
@@ -23,6 +24,8 @@ from tests.synapse import counts_of, kept, make_job
 pytestmark = pytest.mark.ray
 
 DEADLINE_S = 3
+# Tune copies its folder while it writes there, and warns like this of a file renamed just then.
+RAYS_OWN = re.compile(r".*\sWARNING syncer\.py.*\nTraceback.*\n(?: .*\n)+FileNotFoundError: .*\n")
 # For Tune to stop its trials, and Ray itself, on a busy machine: less than the deadline by default.
 OTHERS_S = 25
 LARGE_BYTES = 250_000_000  # to read, hash and write them takes longer than this anywhere:
@@ -183,7 +186,7 @@ def test_a_signal_cuts_the_sweep_off_and_the_job_tells_where(which, tmp_path):
     models = {each["name"]: each for each in backend().models(1)}
     assert archived(backend(), models[f"signalled_{ids['short']}"]) == {"weights": "short 3"}
     assert f"signalled_{ids['waits']}" not in models
-    assert "Traceback" not in said
+    assert "Traceback" not in RAYS_OWN.sub("", said)
 
 
 def test_a_second_ctrl_c_ends_fit_and_the_job_is_stopped_all_the_same(tmp_path):
@@ -214,7 +217,7 @@ def test_sigterm_does_not_wait_for_a_server_that_hangs_and_sync_delivers_the_res
             assert script.send(signal.SIGTERM) < DEADLINE_S + OTHERS_S
         said = script.said.read_text()
         assert f"sync {job}" in said
-        assert "Traceback" not in said
+        assert "Traceback" not in RAYS_OWN.sub("", said)
         assert server.job(job)["status"] == "RUNNING"
         proxy.heal()
         synced(job, proxy.url)
