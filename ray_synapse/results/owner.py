@@ -25,9 +25,10 @@ def run_of(run: TrainRun, sources: Sequence[Any], experiment: object) -> TrainRu
     ids = _ids_of(sources)
     if _sweeps_with(run, ids) or (run._sweeps and not ids):
         return run
-    for other in registry.open_runs():
+    earlier = [each for each in run._earlier if isinstance(each, TrainRun)]
+    for other in (*earlier, *registry.open_runs()):  # of the earlier ones some have ended here
         sweeps = _sweeps_with(other, ids)
-        is_meant = other in run._earlier or any(sweep.is_restored for sweep in sweeps)
+        is_meant = other in earlier or any(sweep.is_restored for sweep in sweeps)
         if not (sweeps and is_meant):
             continue
         if succession.is_empty(run):

@@ -231,3 +231,18 @@ def test_wrong_arguments_are_told_apart():
         finish(run, None)
     with pytest.raises(ray_synapse.SettingsError, match="'first'"):
         finish(run, [], best="first")
+
+
+def test_results_that_are_finished_again_go_to_the_job_that_they_had(cluster, tmp_path):
+    """Also when the run has had another sweep since, and both are finished."""
+    run = ray_synapse.init("twice", metric="score", mode="max")
+    callback = SynapseLoggerCallback(run)
+    grids, jobs = [], []
+    for name in ("first", "second"):
+        grids.append(sweep(["good"], tmp_path / name, callback))
+        jobs.append(run.job_id)
+        finish(run, grids[-1])
+    assert len(set(jobs)) == 2
+    finish(run, grids[0])
+    for grid, job in zip(grids, jobs, strict=True):
+        assert set(backend().trials(job)["trials"]) == set(by_kind(grid).values())
