@@ -48,7 +48,7 @@ TABLE = {
 
 
 def progress(percent: float | None = 100.0, overall: float = 100.0) -> dict[str, Any]:
-    steps = {"trials": {"proportion": 75, "percent": percent}}
+    steps = {"trials": {"proportion": 90, "percent": percent}}
     return {"record": {"steps": steps}, "current_progress": {"overall": overall}}
 
 

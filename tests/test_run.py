@@ -78,14 +78,14 @@ def test_progress_has_the_shape_of_the_contract_and_never_goes_back():
     run.set_progress(1, 2, "train")
     first = backend().job(run.job_id)["progress_record"]
     assert first["current_progress"] == {
-        "overall": 57.5,
+        "overall": 46.88,
         "step": "train",
         "percent": 50.0,
         "time_remaining": None,
     }
     assert first["record"]["steps"]["dataset"]["proportion"] == 20
     run.set_progress(0, 2, "train")
-    assert backend().job(run.job_id)["progress_record"]["current_progress"]["overall"] == 57.5
+    assert backend().job(run.job_id)["progress_record"]["current_progress"]["overall"] == 46.88
 
 
 def test_every_record_is_counted():

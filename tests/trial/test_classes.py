@@ -167,7 +167,7 @@ def test_trials_that_share_an_object_each_have_their_own_records_and_model(
     summary = ray_synapse.finish(run, grid)
     assert [bool(each["model_id"]) for each in summary["trial_models"]] == [True] * 3
     steps = backend().job(run.job_id)["progress_record"]["record"]["steps"]
-    assert "train" not in steps
+    assert steps["train"] == {"proportion": 75, "percent": None}
 
 
 def test_a_class_that_saves_nothing_itself_ends_as_tune_says_and_its_output_is_saved(

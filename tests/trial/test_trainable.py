@@ -283,7 +283,7 @@ def test_trials_that_share_a_process_keep_their_ids_also_in_threads(cluster, tmp
     assert len(logged) == 12
     assert all(each["trial_id"] == ids[each["value"]] for each in logged)
     steps = backend().job(run.job_id)["progress_record"]["record"]["steps"]
-    assert "train" not in steps
+    assert steps["train"] == {"proportion": 75, "percent": None}
 
 
 def test_what_cannot_be_wrapped_is_refused_with_the_way_out():
