@@ -23,6 +23,11 @@ def is_local(filesystem: Any) -> bool:
     return filesystem is None or getattr(filesystem, "type_name", "") == "local"
 
 
+def is_uri(path: str) -> bool:
+    """Whether that is a text for ``open_place`` that leads to another file system than ours."""
+    return "://" in path
+
+
 def beneath(filesystem: Any, path: str) -> tuple[Any, str]:
     """The file system beneath those that only add a prefix, and the path on it.
 

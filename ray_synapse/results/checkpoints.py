@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from ray_synapse.artifact import Artifact
+from ray_synapse.artifact import Artifact, artifact_at
 from ray_synapse.metrics import CHECKPOINT_OUTPUT, CHECKPOINT_SOURCE
-from ray_synapse.places import is_local
+from ray_synapse.places import is_local, is_uri
 from ray_synapse.results.outcome import Outcome, outcome_of
 
 
@@ -67,6 +67,8 @@ def shared_outputs(outcomes: Iterable[Outcome]) -> set[str]:
 
 
 def _from_output(output: str, outcome: Outcome, shared: Collection[str]) -> Artifact:
+    if is_uri(output):
+        return _from_uri(output)
     path = _real(output)
     if path in {_real(each) for each in shared}:
         return Artifact(None, reason=f"several trials wrote to {output}: it is the last one's")
@@ -78,6 +80,14 @@ def _from_output(output: str, outcome: Outcome, shared: Collection[str]) -> Arti
         if artifact:
             return artifact
     return _readable(Artifact(output, None, "checkpoint_output"))
+
+
+def _from_uri(uri: str) -> Artifact:
+    try:
+        found = artifact_at(uri)
+    except OSError as error:
+        return Artifact(None, reason=f"checkpoint_output {error}")
+    return _readable(Artifact(found.path, found.filesystem, "checkpoint_output"))
 
 
 def _is_log_folder(path: str, outcome: Outcome) -> bool:
