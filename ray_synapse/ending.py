@@ -3,7 +3,9 @@
 from ray_synapse import console, signals
 from ray_synapse.delivery.report import undelivered
 from ray_synapse.delivery.synapse import SynapseBackend
+from ray_synapse.last_lines import first_line, last_lines
 from ray_synapse.run import FLUSH_S, TrainRun
+from ray_synapse.settings import secrets
 
 
 def end_job(run: TrainRun, error: BaseException | None) -> None:
@@ -16,17 +18,17 @@ def end_job(run: TrainRun, error: BaseException | None) -> None:
     from ray_synapse.results.finish import finish_at_exit  # the one import upwards: only at the end
 
     try:
-        ended_by_finish = finish_at_exit(run)
+        ended_by_finish = finish_at_exit(run) or run._is_ended
     except Exception as failure:  # whatever it is: the job must not stay RUNNING
         ended_by_finish, error = False, error or failure
-    if isinstance(error, SystemExit) and not error.code:
+    if error is run._told_error or (isinstance(error, SystemExit) and not error.code):
         error = None
     if isinstance(error, KeyboardInterrupt) or signals.was_told_to_end():
         if not ended_by_finish:
             run.log_message("The script was told to end (Ctrl-C or SIGTERM)", "warning")
             run._patch_job(status="STOPPED")
     elif error is not None:
-        run.log_message(f"The script ended with {type(error).__name__}: {error}", "error")
+        run.log_message(f"The script ended with {_told(error)}", "error")
         run._patch_job(status="FAILED")
     elif run._refused and not ended_by_finish:
         run.log_message(f"The sweep could not begin: {run._refused}", "error")
@@ -44,6 +46,13 @@ def end_job(run: TrainRun, error: BaseException | None) -> None:
             run._channel.courier.wait(run._patience)
     finally:
         _close(run)
+
+
+def _told(error: BaseException) -> str:
+    """The error, and below it where it comes from."""
+    hidden = secrets()
+    first, last = first_line(error, hidden), last_lines(error, hidden)
+    return first if last == first else f"{first}\n{last}"
 
 
 def _close(run: TrainRun) -> None:

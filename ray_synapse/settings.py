@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ray_synapse.errors import SettingsError
 
@@ -19,6 +21,7 @@ OFFLINE_VARIABLE = "RAY_SYNAPSE_OFFLINE"
 DEADLINE_VARIABLE = "RAY_SYNAPSE_DEADLINE_S"
 OUTBOX_VARIABLE = "RAY_SYNAPSE_OUTBOX_BYTES"
 JOB_VARIABLE = "SYNAPSE_JOB_ID"
+RAY_VARIABLE = "RAY_ADDRESS"  # Ray's own
 # Where Synapse's own client looks for each, and in this order (backend-contract, "Connection").
 SERVER_VARIABLES = {
     "host": "SYNAPSE_HOST",
@@ -26,10 +29,19 @@ SERVER_VARIABLES = {
     "user_token": "SYNAPSE_PLUGIN_RUN_USER_TOKEN",
     "tenant": "SYNAPSE_PLUGIN_RUN_TENANT",
 }
+CONFIG_FILE = Path("~/.synapse/config.json")
 UPLOADS: tuple[Upload, ...] = ("all", "best", "none")  # from the most to the least
 DEADLINE_S = 30.0  # a restart of a server takes less; nobody waits longer for nothing
 OUTBOX_BYTES = 1 << 30  # hours of metrics, or a thousand images
 MIN_OUTBOX_BYTES = 1 << 20  # an empty one has 100 KB
+MIN_SECRET_CHARS = 6  # what is shorter is found in ordinary words
+# Names of variables whose values are secret, and those of them whose values only say where it is.
+SECRET_NAME = re.compile(
+    r"(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|_PWD)"
+    r"S?(?:_|$)",
+    re.IGNORECASE,
+)
+PLACE_NAME = re.compile(r"_(?:FILE|PATH|DIR|URL|URI|ENDPOINT|NAME)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,30 @@ def load() -> Settings:
 def home() -> Path:
     """Where the embedded backend lives: ``RAY_SYNAPSE_HOME``, else ``~/.ray_synapse``."""
     return Path(os.environ.get(HOME_VARIABLE) or "~/.ray_synapse").expanduser().absolute()
+
+
+def ray_address() -> str | None:
+    """The Ray cluster that ``RAY_ADDRESS`` names; a Ray job gets it from Ray. Else None."""
+    return os.environ.get(RAY_VARIABLE) or None
+
+
+def secrets() -> list[str]:
+    """What no message may show, the longest first. Never raises.
+
+    It is what is configured as Synapse's tokens, used or not, and the values of environment
+    variables whose names say that they are secret (``..._TOKEN``, ``..._PASSWORD``), each of 6
+    characters or more.
+    """
+    found: list[Any] = []
+    with suppress(Exception):
+        names = [name for name in SERVER_VARIABLES if name != "host"]
+        found += [os.environ.get(SERVER_VARIABLES[name]) for name in names]
+        found += [value for name, value in os.environ.items() if _is_secret(name, value)]
+        config = _config_file()  # the last: it may be anything
+        found += [config.get(name) for name in names]
+    texts = {each.strip() for each in found if isinstance(each, str)}
+    long = (each for each in texts if len(each) >= MIN_SECRET_CHARS)
+    return sorted(long, key=lambda text: (-len(text), text))
 
 
 def check_upload(value: object, source: str) -> Upload:
@@ -160,14 +196,24 @@ def _outbox_bytes() -> int:
     return int(text)
 
 
+def _is_secret(name: str, value: str) -> bool:
+    if not SECRET_NAME.search(name) or PLACE_NAME.search(name):
+        return False
+    return not (value.startswith("/") and os.path.exists(value))  # a file with credentials
+
+
+def _config_file() -> dict[str, Any]:
+    """What Synapse's own file says; nothing if there is none that can be read."""
+    try:
+        config = json.loads(CONFIG_FILE.expanduser().read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
 def _server() -> tuple[dict[str, str], dict[str, str]]:
     """What is configured of a Synapse server, and where each was found."""
-    file = Path("~/.synapse/config.json").expanduser()
-    try:
-        config = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        config = {}
-    config = config if isinstance(config, dict) else {}
+    file, config = CONFIG_FILE.expanduser(), _config_file()
     found, sources = {}, {}
     for name, variable in SERVER_VARIABLES.items():
         places = ((os.environ.get(variable), variable), (config.get(name), f"{name} in {file}"))

@@ -215,3 +215,83 @@ def test_a_variable_with_a_wrong_value_is_an_error_that_names_it_and_what_is_all
 def test_an_argument_that_is_no_number_of_seconds_is_an_error(value: object) -> None:
     with pytest.raises(SettingsError, match="deadline_s is"):
         settings.check_seconds(value, "deadline_s")
+
+
+# What no message may show.
+
+
+@pytest.mark.parametrize("name", ["access_token", "user_token", "tenant"])
+def test_each_configured_token_is_a_secret_also_one_that_another_replaces(
+    user: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write_config(user, json.dumps({name: "from-the-file", "host": "https://from.file"}))
+    monkeypatch.setenv(SERVER[name], "from-the-environment\n")
+    found = settings.secrets()
+    assert {"from-the-file", "from-the-environment"} <= set(found)
+    assert "https://from.file" not in found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("HF_TOKEN", "MY_TOKENS_1", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "db_password"),
+        *("PGPASSWORD", "MYSQL_PWD", "X_PASSWD", "WANDB_API_KEY", "SOME_APIKEY", "APP_CREDENTIALS"),
+        *("DEPLOY_PRIVATE_KEY", "KEY_PASSPHRASE"),
+    ],
+)
+def test_a_variable_whose_name_says_so_is_a_secret(
+    user: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "/abc+def")
+    assert "/abc+def" in settings.secrets()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PWD", "OLDPWD", "TOKENIZERS_PARALLELISM", "RAY_AUTH_TOKEN_PATH", "SECRET_FILE"),
+        *("TOKEN_URL", "SSH_AUTH_SOCK", "LANG_SECRETARY", "SYNAPSE_HOST", "RAY_AUTH_MODE"),
+    ],
+)
+def test_a_variable_that_only_sounds_like_it_is_none(
+    user: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "a-value-of-it")
+    assert "a-value-of-it" not in settings.secrets()
+
+
+def test_the_path_of_a_file_with_credentials_is_no_secret(
+    user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(user))
+    assert str(user) not in settings.secrets()
+
+
+def test_of_secrets_the_longest_comes_first_each_once_and_none_that_is_short(
+    user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = settings.secrets()
+    for name, value in {"A": "123456", "B": "1234567", "C": "1234567", "D": "12345"}.items():
+        monkeypatch.setenv(f"{name}_TOKEN", value)
+    found = [each for each in settings.secrets() if each not in before]
+    assert found == ["1234567", "123456"]
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[1]", '{"tenant": [1]}', "[" * 100_000])
+def test_whatever_the_file_holds_the_secrets_of_the_environment_are_found(
+    user: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    write_config(user, text)
+    monkeypatch.setenv("SYNAPSE_ACCESS_TOKEN", "from-the-environment")
+    assert "from-the-environment" in settings.secrets()
+
+
+# Ray's own variable.
+
+
+@pytest.mark.parametrize(("value", "address"), [("10.0.0.1:6379", "10.0.0.1:6379"), ("", None)])
+def test_the_ray_cluster_is_read_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, value: str, address: str | None
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", value)
+    assert settings.ray_address() == address
