@@ -14,6 +14,7 @@ from ray_synapse.delivery import cluster
 from ray_synapse.delivery.fetch import fetch_local
 from ray_synapse.errors import BackendError, PayloadError
 from ray_synapse.images import to_data_uri
+from ray_synapse.places import is_uri
 from ray_synapse.progress import Progress
 from ray_synapse.run_core import RunCore
 from ray_synapse.values import dumps, to_wire
@@ -50,6 +51,8 @@ class TrainRun(RunCore):
             **metrics: What belongs to it, such as ``epoch=3``.
         """
         self._put_metric(category, key, value, metrics, self._trial_id)
+        if self._heard is not None:
+            self._heard(str(category), str(key), value)
 
     def log_visualization(
         self, category: str, group: str, index: int, image: Any, **meta: Any
@@ -130,9 +133,18 @@ class TrainRun(RunCore):
         )
         self._channel.put("progress", dumps(record), step=str(to_wire(str(category))))
 
-    def end_log(self) -> None:
-        """Log that the run is complete, and wait up to 10 s until everything is written."""
-        self.log_message("The run is complete.")
+    def end_log(self, status: str = "SUCCEEDED") -> None:
+        """Log that the run has ended, and wait up to 10 s until everything is written.
+
+        Args:
+            status: How it ended: ``SUCCEEDED``, ``FAILED`` or ``STOPPED``. It is only told: leaving
+                the run, or the end of the script, sets the status of the job.
+        """
+        if status == "SUCCEEDED":
+            self.log_message("The run is complete.")
+        else:
+            level = "error" if status == "FAILED" else "warning"
+            self.log_message(f"The run has ended: {status}.", level)
         self._channel.flush(FLUSH_S)
 
     def stats(self) -> dict[str, Any]:
@@ -159,13 +171,17 @@ class TrainRun(RunCore):
     def checkpoint_output(self) -> str | None:
         """The folder or file that this trial or training writes its model to.
 
-        A relative path is made absolute when it is set.
+        A relative path is made absolute when it is set. In ``finish`` it may also be a URI, such as
+        ``s3://bucket/model``.
         """
         return self._checkpoint_output
 
     @checkpoint_output.setter
     def checkpoint_output(self, path: str | os.PathLike[str] | None) -> None:
-        self._checkpoint_output = None if path is None else str(Path(path).expanduser().absolute())
+        text = None if path is None else os.fspath(path)
+        if text is not None and not is_uri(text):
+            text = str(Path(text).expanduser().absolute())
+        self._checkpoint_output = text
 
     @property
     def is_tune(self) -> bool:

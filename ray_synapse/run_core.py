@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,11 @@ class RunCore:
         self._is_wrapped = False  # `wrap_trainable` was given it
         self._is_new = False  # its job was made by this process, and not asked for by its id
         self._told: set[str] = set()  # what finish said already
+        self._heard: Callable[[str, str, Any], None] | None = None  # told of each metric here
+        self._status: str | None = None  # the one that this process gave to its job last
+        self._is_restorable = True  # its script has what Tune's restore asks for
+        self._is_ended = False  # its job has its final status, from a TrainAction
+        self._told_error: BaseException | None = None  # and a message tells of this one
         self._owner_pid: int | None = None
         self._heartbeat: Heartbeat | None = None
         if owned:
@@ -115,6 +120,8 @@ class RunCore:
 
     def _patch_job(self, **fields: Wire) -> None:
         """Change the job; a backend that cannot is only told of."""
+        if "status" in fields:
+            self._status = str(fields["status"])
         try:
             self._backend.patch_job(self.job_id, fields)
         except BackendError as error:

@@ -45,6 +45,7 @@ class Models(Database):
         configuration: dict[str, Wire],
         size: int,
         write: Callable[[BinaryIO], None],
+        parent: int | str | None = None,
     ) -> int:
         """Keep a model under a name that is not taken."""
         with self._read() as db:
@@ -69,6 +70,9 @@ class Models(Database):
                 row = {"job": number, "name": name, "created": now(), "file": str(file)}
                 size = part.stat().st_size
                 row.update(size=size, configuration=dumps(configuration))
+                query = "SELECT id FROM models WHERE id = ?"
+                known = db.execute(query, (as_id(parent or 0),)).fetchone()
+                row["checkpoint"] = known["id"] if known else None
                 model = insert(db, "models", row)
                 part.replace(target)
         finally:

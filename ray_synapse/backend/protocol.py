@@ -212,6 +212,7 @@ class ModelStore(Protocol):
         configuration: dict[str, Wire],
         size: int,
         write: Callable[[BinaryIO], None],
+        parent: int | str | None = None,
     ) -> int:
         """Keep a model under a name that is not taken.
 
@@ -221,6 +222,7 @@ class ModelStore(Protocol):
             configuration: What is to be known of it.
             size: How many bytes ``write`` will write, about.
             write: Writes the archive into a file that cannot be read back or moved in.
+            parent: The id of the model that it was trained from; one that is gone is left out.
 
         Returns:
             The model's id.

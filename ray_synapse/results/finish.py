@@ -6,18 +6,17 @@ from typing import Any
 from ray_synapse import console
 from ray_synapse.artifact import Artifact
 from ray_synapse.errors import BackendError, SettingsError
-from ray_synapse.names import display_name
 from ray_synapse.results.decision import FinishedSweep, decide, summary_of, table_of
 from ray_synapse.results.outcome import Identified, Scope
 from ray_synapse.results.owner import run_of, sweeps_of, unfinished_sweeps
 from ray_synapse.results.telling import (
-    say_the_end,
+    say_where,
     tell,
     tell_by_reason,
     tell_failures,
     tell_interruption,
 )
-from ray_synapse.results.uploads import Uploads, uploads_of
+from ray_synapse.results.uploads import Moving, Uploads, uploads_of
 from ray_synapse.run import FLUSH_S, SWEEP_STOP_S, TrainRun
 from ray_synapse.run_spec import Sweep
 from ray_synapse.settings import Mode
@@ -137,7 +136,8 @@ def _conclude(
     run._patch_job(status=status)
     for each in (*sweeps_of(run, sources), *([followed] if followed else [])):
         each.is_concluded = True
-    say_the_end(run, sweep)
+    number = len(sweep.outcomes)
+    say_where(run, "1 trial is" if number == 1 else f"{number:,} trials are")
     return summary
 
 
@@ -153,25 +153,15 @@ def _status(sweep: FinishedSweep, followed: Sweep | None) -> str:
 def _upload(run: TrainRun, sweep: FinishedSweep, *, shows_progress: bool) -> Uploads:
     """Have uploaded what is to be uploaded. A sweep that was cut off stays at what it had done."""
     wanted = [index for index in sweep.to_upload if sweep.artifacts[index]]
-    uploads, line = uploads_of(run), console.ProgressLine()
-    told: set[tuple[float, int]] = set()
-
-    def moved(done: float, total: int) -> None:
-        where = (round(done, 2), total)
-        if where not in told:
-            told.add(where)
-            line.move(display_name(run.name), int(done), total, f"models · {done / total:.0%}")
-            if shows_progress:
-                run.set_progress(*where, "model_upload")
-
+    uploads, moving = uploads_of(run), Moving(run, is_logged=shows_progress)
     for done, index in enumerate(wanted):
         if run._patience.is_over:
             uploads.refused[index] = TOO_LATE
         elif uploads.add(index, sweep.outcomes[index], sweep.artifacts[index]):
-            moved(done + 1, len(wanted))
+            moving.move(done + 1, len(wanted))
     if wanted:
-        uploads.wait(moved)
-    line.end()
+        uploads.wait(moving.move)
+    moving.end()
     missing = [index for index in sweep.to_upload if not sweep.artifacts[index]]
     reasons = [(sweep.outcomes[index], sweep.artifacts[index].reason) for index in missing]
     tell_by_reason(run, "no model", reasons)

@@ -55,25 +55,22 @@ def tell_interruption(run: TrainRun) -> None:
     except BackendError:
         folder = None
     place = f'"{folder}"' if folder else "folder"
-    tell(run, f"The sweep was interrupted; tune.Tuner.restore({place}, trainable) continues it.")
+    way = f"; tune.Tuner.restore({place}, trainable) continues it" if run._is_restorable else ""
+    tell(run, f"The sweep was interrupted{way}.")
 
 
-def say_the_end(run: TrainRun, sweep: FinishedSweep) -> None:
-    """Say where the sweep is, in the terminal."""
+def say_where(run: TrainRun, what: str) -> None:
+    """Say where something is, in the terminal: ``the training is``."""
     spec = run._spec.backend
-    text = f"{_trials(len(sweep.outcomes))} logged as job {run.job_id} on {spec.describe()}"
+    text = f"{what} logged as job {run.job_id} on {spec.describe()}"
     if isinstance(spec, LocalSpec):
         command = "ray-synapse"
         if not shutil.which(command):
             command = f"{sys.executable} -m ray_synapse"
         text = (
-            f"{_trials(len(sweep.outcomes))} kept as job {run.job_id} in {spec.describe()}; "
-            f"`{command} show {run.job_id}` shows them again"
+            f"{what} kept as job {run.job_id} in {spec.describe()}; `{command} show {run.job_id}` "
+            "shows the run"
         )
     if text not in run._told:
         run._told.add(text)
         console.say(text)
-
-
-def _trials(number: int) -> str:
-    return "1 trial is" if number == 1 else f"{number:,} trials are"

@@ -16,8 +16,10 @@ def upload_model(
     name: str,
     artifact: Artifact,
     configuration: Mapping[str, Wire],
+    *,
+    parent: int | str | None = None,
 ) -> int:
-    """Keep a trial's model, unless it is kept already.
+    """Keep a model, unless it is kept already.
 
     A model of that name that came from another artifact (the trial went on after a restore) is
     left as it is; the new one is called ``<name>_2`` and so on.
@@ -28,6 +30,7 @@ def upload_model(
         name: Its name, ``<run name>_<trial id>``.
         artifact: Its files.
         configuration: What is to be known of it; ``artifact`` is added.
+        parent: The id of the model that it was trained from, if there is one.
 
     Returns:
         The id of the model, new or not.
@@ -51,5 +54,5 @@ def upload_model(
             target.write(piece)
 
     return backend.add_model(
-        job, versioned, {**configuration, "artifact": its}, archive.size, write
+        job, versioned, {**configuration, "artifact": its}, archive.size, write, parent
     )

@@ -10,10 +10,12 @@ from ray_synapse.artifact import Artifact, identity
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.delivery.synapse import SynapseBackend
 from ray_synapse.errors import BackendError
+from ray_synapse.names import display_name
 from ray_synapse.results.checkpoints import resolve
 from ray_synapse.results.decision import entry_of
 from ray_synapse.results.outcome import Outcome, outcome_of
 from ray_synapse.results.upload import upload_model
+from ray_synapse.run import TrainRun
 from ray_synapse.run_core import RunCore
 from ray_synapse.values import Wire, to_wire
 
@@ -44,6 +46,38 @@ class Uploads(Protocol):
         """Make the summary the result of the job; ``best`` is the index of the trial that won."""
 
 
+class Moving:
+    """Shows how the models move: on the run, and as a line in the terminal.
+
+    Only what has changed: each record that the run sends counts as progress of its delivery, for
+    which the end of the run waits.
+
+    Args:
+        run: The run.
+        is_logged: Whether the run's progress moves, too.
+    """
+
+    def __init__(self, run: TrainRun, *, is_logged: bool = True) -> None:
+        self._run, self._is_logged = run, is_logged
+        self._line = console.ProgressLine()
+        self._told: set[tuple[float, int]] = set()
+
+    def move(self, done: float, total: int) -> None:
+        """So many models have arrived, in parts too."""
+        where = (round(done, 2), total)
+        if where in self._told:
+            return
+        self._told.add(where)
+        share = f"models · {done / total:.0%}"
+        self._line.move(display_name(self._run.name), int(done), total, share)
+        if self._is_logged:
+            self._run.set_progress(*where, "model_upload")
+
+    def end(self) -> None:
+        """Leave the line in the terminal as it is."""
+        self._line.end()
+
+
 def uploads_of(run: RunCore) -> Uploads:
     """The way that the models of this run go."""
     return _Queued(run) if isinstance(run._backend, SynapseBackend) else _AtOnce(run)
@@ -63,7 +97,8 @@ class _AtOnce:
         configuration = {"search_space": self._space, **entry_of(outcome, artifact)}
         try:
             self.ids[index] = upload_model(
-                backend, run.job_id, _name(run, outcome), artifact, configuration
+                *(backend, run.job_id, _name(run, outcome), artifact, configuration),
+                parent=run._parent_model,
             )
         except Exception as error:  # any file system's, or the backend's: the others go on
             self.refused[index] = str(error) or type(error).__name__
@@ -186,7 +221,8 @@ def request_model(run: RunCore, space: Wire, outcome: Outcome, artifact: Artifac
 
 
 def _name(run: RunCore, outcome: Outcome) -> str:
-    return f"{run.name}_{outcome.trial_id}"
+    """The name of a trial's model; a training has no trial."""
+    return f"{run.name}_{outcome.trial_id}" if outcome.trial_id else run.name
 
 
 def _search_space(run: RunCore) -> Wire:

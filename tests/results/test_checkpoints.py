@@ -150,7 +150,7 @@ class TestNone:
         assert reason.count("best_checkpoints") == 1
 
     @pytest.mark.parametrize(
-        "output", ["s3://bucket/model", "file:///x", "a\x00b", "relative", "~", 7, True, ["a"]]
+        "output", ["nowhere://bucket/model", "file:///x", "a\x00b", "relative", "~", 7, True, ["a"]]
     )
     @pytest.mark.parametrize("with_checkpoint", [False, True])
     def test_a_path_that_is_none_does_not_raise(
@@ -232,3 +232,16 @@ def test_files_of_the_same_size_are_a_copy_only_with_the_same_content(tmp_path: 
     assert resolve_checkpoint(result).path == str(tmp_path / "out")
     (tmp_path / "out" / "w").write_text("OLD..")
     assert resolve_checkpoint(result).path == str(tmp_path / "copy")
+
+
+def test_an_output_may_be_a_uri(tmp_path: Path) -> None:
+    folder = tmp_path / "the model"
+    folder.mkdir()
+    (folder / "weights.txt").write_text("w")
+    artifact = resolve_checkpoint(result(folder.as_uri()))
+    assert artifact.path == str(folder)
+    assert artifact.source == "checkpoint_output"
+    gone = resolve_checkpoint(result((tmp_path / "gone").as_uri()))
+    assert not gone
+    assert "does not exist" in gone.reason
+    assert "nowhere://" in resolve_checkpoint(result("nowhere://bucket/model")).reason
