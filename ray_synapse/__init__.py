@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ray_synapse.action.action import TrainAction
     from ray_synapse.artifact import Artifact
     from ray_synapse.errors import (
         BackendError,
@@ -55,6 +56,7 @@ _WHERE = {
     **dict.fromkeys(_ERRORS, "errors"),
     "Artifact": "artifact",
     "SynapseLoggerCallback": "tuning.callback",
+    "TrainAction": "action.action",
     "TrainRun": "run",
     "_TuneTrialsLoggingCallback": "tuning.callback",
     "create_param_space": "tuning.search_space",
@@ -89,6 +91,7 @@ __all__ = [
     "SynapseError",
     "SynapseLoggerCallback",
     "TooLargeError",
+    "TrainAction",
     "TrainRun",
     "TrainableError",
     "UnreachableError",

@@ -1,4 +1,4 @@
-"""The command ``ray-synapse``: look at the runs of the embedded backend, remove and serve them."""
+"""The command ``ray-synapse``: run jobs, look at the runs of the embedded backend, serve them."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Its arguments; those of the process by default.
 
     Returns:
-        The exit code: 0, 1 for what cannot be done, 2 for wrong arguments.
+        The exit code: 0, 1 for what cannot be done, 2 for wrong arguments or a wrong job.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -107,6 +107,12 @@ def _serve(backend: LocalBackend, options: argparse.Namespace) -> int:
     return 0
 
 
+def _run(backend: LocalBackend, options: argparse.Namespace) -> int:
+    from ray_synapse.action.command import run  # late: only this command needs Ray
+
+    return run(options)
+
+
 def _add_dataset(backend: LocalBackend, options: argparse.Namespace) -> int:
     dataset, counts = EmbeddedApi(backend.home).add_dataset(options.folder)
     items = ", ".join(f"{counts[each]} {each}" for each in ("train", "validation", "test"))
@@ -135,11 +141,37 @@ def _port(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ray-synapse",
-        description="Look at the runs that ray_synapse keeps on this machine, remove them, and "
-        "serve them to others. They lie in ~/.ray_synapse, or where RAY_SYNAPSE_HOME says.",
+        description="Run the platform's jobs, and look at the runs that ray_synapse keeps on this "
+        "machine, remove them, and serve them to others. They lie in ~/.ray_synapse, or where "
+        "RAY_SYNAPSE_HOME says.",
     )
     parser.add_argument("--version", action="version", version=f"ray-synapse {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    command = commands.add_parser("run", help="run a job from its JSON: a training, or a sweep")
+    command.add_argument("job", metavar="JOB.json", help="the file; - reads standard input")
+    command.add_argument(
+        "--plugin",
+        required=True,
+        metavar="MODULE",
+        help="with train, tune or both, and load_dataset if you like: my_package.plugin",
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="another value for one of its params: tune_config.num_samples=4; may be repeated",
+    )
+    command.add_argument(
+        "--dry-run", action="store_true", help="check everything, and print what would run"
+    )
+    command.add_argument("--address", help="of the Ray cluster, as ray.init takes it")
+    command.add_argument(
+        "--storage-path",
+        metavar="PATH",
+        help="where Tune keeps a sweep: on several machines a folder or a URI that all can reach",
+    )
+    command.set_defaults(run=_run)
     command = commands.add_parser("ls", help="list all runs, the newest first")
     command.set_defaults(run=_list)
     command = commands.add_parser("show", help="show a run: trials, progress, messages, models")

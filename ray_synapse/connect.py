@@ -1,18 +1,24 @@
 """Which backend a run logs to: from the arguments, the environment and the config file."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ray_synapse import console, settings
+from ray_synapse.backend.api.embedded import EmbeddedApi
 from ray_synapse.backend.http.credentials import Credentials, check_host
 from ray_synapse.backend.local import LocalSpec
 from ray_synapse.backend.protocol import BackendSpec, JobId
 from ray_synapse.delivery.synapse import SynapseSpec
 from ray_synapse.errors import SettingsError
 from ray_synapse.greeting import WAY_OUT, WAY_TO_LOCAL, greet
+
+if TYPE_CHECKING:
+    from ray_synapse.backend.http import HttpApi
 
 PUBLIC_HOST = "https://api.synapse.sh"
 
@@ -30,6 +36,24 @@ class Destination:
     spec: BackendSpec
     credentials: Credentials | None = None
     job: Mapping[str, Any] | None = None
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is a server, and not the embedded backend."""
+        return isinstance(self.spec, SynapseSpec)
+
+    @contextmanager
+    def api(self) -> "Iterator[EmbeddedApi | HttpApi | None]":
+        """What can be asked there, as long as the block runs; None without a connection to it."""
+        if isinstance(self.spec, LocalSpec):
+            yield EmbeddedApi(Path(self.spec.home))
+        elif self.credentials is None:
+            yield None
+        else:
+            from ray_synapse.backend.http import HttpApi  # late: the embedded backend needs none
+
+            with closing(HttpApi(self.credentials)) as api:
+                yield api
 
 
 def choose(
@@ -81,6 +105,11 @@ def choose(
         f"server is back. `ray-synapse sync {job}` sends what is left after the end."
     )
     return Destination(spec, credentials, greet(credentials, job, sources, if_down))
+
+
+def configured(environment: settings.Settings) -> Destination:
+    """The destination that ``choose`` finds without any argument. Raises what that raises."""
+    return choose(environment, backend=None, offline=False, job_id=None, server={})
 
 
 def credentials_for(host: str | None, environment: settings.Settings) -> Credentials | None:

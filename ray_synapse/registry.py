@@ -1,5 +1,9 @@
 """The runs of this process, and how one comes in from another process."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from ray_synapse.backend.protocol import BackendSpec, JobId
 from ray_synapse.delivery import cluster
 from ray_synapse.errors import NoRunError
@@ -9,6 +13,8 @@ from ray_synapse.run_spec import RunSpec
 _open: dict[tuple[BackendSpec, JobId], TrainRun] = {}  # the newest last
 _bound: TrainRun | None = None  # the run of the trial or task in this process
 _bound_in: str | None = None  # the task in which it came; the next one here may be another trial's
+
+_current: ContextVar[TrainRun | None] = ContextVar("current", default=None)  # of a `TrainAction`
 
 
 def get_run() -> TrainRun:
@@ -20,6 +26,8 @@ def get_run() -> TrainRun:
     Raises:
         NoRunError: There is none.
     """
+    if (current := _current.get()) is not None:
+        return current
     task = cluster.task_id()
     if task is None:
         run = _bound or next(reversed(_open.values()), None)
@@ -38,6 +46,16 @@ def bind(run: TrainRun | None) -> None:
     """Make ``run`` the one that ``get_run`` gives in this process, a trial's or a task's."""
     global _bound, _bound_in
     _bound, _bound_in = run, cluster.task_id()
+
+
+@contextmanager
+def bound(run: TrainRun) -> Iterator[None]:
+    """Make ``run`` the one that ``get_run`` gives on this thread, as long as the block runs."""
+    token = _current.set(run)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def revive(spec: RunSpec) -> TrainRun:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ray_synapse import connect, console, registry, settings
 from ray_synapse.backend.local import LocalSpec
 from ray_synapse.backend.protocol import Backend, BackendSpec, JobId
+from ray_synapse.connect import Destination
 from ray_synapse.delivery import cluster
 from ray_synapse.delivery.patience import Patience
 from ray_synapse.delivery.relay import RelayAddress
@@ -100,9 +101,28 @@ def init(
             "tenant": tenant,
         },
     )
-    spec = _new_spec(encoded, destination.spec, metric, mode, upload)
-    run = _open(spec, job_id)
-    run._patience = Patience(deadline)
+    return begin(
+        encoded, destination, metric, mode, upload=upload, job_id=job_id, deadline_s=deadline
+    )
+
+
+def begin(
+    name: str,
+    destination: Destination,
+    metric: str | None,
+    mode: Mode | None,
+    *,
+    upload: Upload,
+    deadline_s: float,
+    job_id: JobId | None = None,
+) -> TrainRun:
+    """Start a run at a destination that was chosen. The arguments are those of ``init``, checked.
+
+    Raises:
+        BackendError: As ``init``.
+    """
+    run = _open(_new_spec(name, destination.spec, metric, mode, upload), job_id)
+    run._patience = Patience(deadline_s)
     if destination.job is not None:
         run._know_job(destination.job)
     if destination.credentials is not None:

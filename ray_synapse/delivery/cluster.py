@@ -5,6 +5,12 @@ from typing import Any
 
 from ray_synapse.errors import SettingsError
 
+RAY_CLIENT = (
+    "Ray Client (ray://), where Tune runs on the cluster and the run that is logged to stays here. "
+    "Submit the script as a job, `ray job submit --working-dir . -- python script.py`, or run it "
+    'on a node of the cluster with the address "auto".'
+)
+
 _trial: str | None = None  # of a class: for these Tune opens no session
 
 
@@ -77,12 +83,7 @@ def refuse_client() -> None:
         SettingsError: This process is connected by Ray Client (``ray://``).
     """
     if _is_client():
-        raise SettingsError(
-            "this script is connected by Ray Client (ray://), where Tune runs on the cluster and "
-            "the run that is logged to stays here. Submit the script as a job, "
-            "`ray job submit --working-dir . -- python script.py`, or run it on a node of the "
-            'cluster with ray.init("auto").'
-        )
+        raise SettingsError(f"this script is connected by {RAY_CLIENT}")
 
 
 def _is_client() -> bool:

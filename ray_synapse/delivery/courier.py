@@ -134,6 +134,11 @@ class Courier:
         self.tell()
 
     @property
+    def credentials(self) -> Credentials:
+        """The server, and how to be let in."""
+        return self._credentials
+
+    @property
     def is_closed(self) -> bool:
         """Whether nothing is sent any more."""
         return self._closed.is_set()

@@ -65,9 +65,14 @@ def _noted(faults: Faults, make: Callable[[], Any]) -> Any:
         return None
 
 
-def _tell_number_of_trials(sweep: Sweep, space: Mapping[str, Any]) -> None:
+def grid_size(space: Mapping[str, Any]) -> int:
+    """How many combinations the ``grid_search`` entries of a Tune search space have; 1 for none."""
     grids = [leaf for leaf in read_space(space) if leaf.type == "grid_search"]
-    size = math.prod(len(leaf.fields["options"]) for leaf in grids)
+    return math.prod(len(leaf.fields["options"]) for leaf in grids)
+
+
+def _tell_number_of_trials(sweep: Sweep, space: Mapping[str, Any]) -> None:
+    size = grid_size(space)
     if size <= 1 or sweep.num_samples == 1:
         return
     if sweep.num_samples == -1:

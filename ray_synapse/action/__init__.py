@@ -1,0 +1,1 @@
+"""The platform's JSON as a training or a sweep."""
