@@ -22,8 +22,10 @@ BASH = [code for language, code in BLOCKS if language == "bash"]
 SCRIPT = next(code for code in PYTHON if code.startswith("# my_script.py"))
 CLIENT = next(code for code in PYTHON if code.startswith("# my_client.py"))
 TRAINING = next(code for code in PYTHON if code.startswith("# my_training.py"))
-GUIDE = [code for code in PYTHON if code not in (SCRIPT, CLIENT, TRAINING)]
-QUICKSTART, TESTS, NO_CHANGE, LOOK, SERVE, CALL, DATASET, TRACK = BASH
+PLUGIN = next(code for code in PYTHON if code.startswith("# my_plugin.py"))
+GUIDE = [code for code in PYTHON if code not in (SCRIPT, CLIENT, TRAINING, PLUGIN)]
+(JOB,) = [code for language, code in BLOCKS if language == "json"]
+QUICKSTART, TESTS, NO_CHANGE, LOOK, SERVE, CALL, DATASET, TRACK, RUN = BASH
 
 pytestmark = pytest.mark.ray
 
@@ -95,6 +97,20 @@ def test_a_script_needs_no_change(user):
     shown = user(["ray-synapse", "show", "1"]).stdout
     assert "optimizes max score" in shown
     assert re.search(r"^\* \w+ +TERMINATED +2 +4", shown, re.MULTILINE)
+
+
+def test_the_plugin_and_the_job_of_the_guide_run(user):
+    (user.home / "my_plugin.py").write_text(PLUGIN)
+    (user.home / "my_job.json").write_text(JOB)
+    user.env["RAY_ADDRESS"] = "local"
+    results = user(["bash", "-ec", RUN]).stdout
+    summary, end = json.JSONDecoder().raw_decode(results)
+    assert len(summary["trial_models"]) == 2
+    assert summary["model_id"] in [each["model_id"] for each in summary["trial_models"]]
+    assert json.loads(results[end:]) == {"model_id": 3}
+    listed = user(["ray-synapse", "ls"]).stdout
+    assert re.search(r"^2 +demo: training +SUCCEEDED +100 %", listed, re.MULTILINE)
+    assert re.search(r"^1 +demo: sweep +SUCCEEDED +100 %", listed, re.MULTILINE)
 
 
 def test_the_server_takes_what_the_guide_sends(user):
