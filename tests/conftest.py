@@ -11,6 +11,14 @@ import pytest
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.backend.protocol import JobId
 
+# Ray's processes find each other sooner, and none are started ahead that nothing here would use.
+QUICK_START = {
+    "RAY_raylet_client_connect_timeout_milliseconds": "50",  # between two tries, instead of 1000
+    "RAY_raylet_client_num_connect_attempts": "200",  # in all as many seconds as by default
+    "RAY_prestart_worker_first_driver": "0",
+}
+os.environ.update(QUICK_START)
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -45,8 +53,15 @@ def gone() -> int:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """One local Ray for all tests that need one."""
+    """One local Ray for all tests that need one.
+
+    Tune sets a variable for PyTorch Lightning in each trial's process. For that Ray starts Python
+    twice, and no test here looks at it.
+    """
     ray = pytest.importorskip("ray")
+    from ray.tune.execution import class_cache
+
+    class_cache.DEFAULT_ENV_VARS.clear()
     ray.init(
         "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
     )
@@ -55,15 +70,20 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture
-def cluster(ray_cluster: None, home: Path) -> Iterator[None]:
+def cluster(ray_cluster: None, home: Path, request: pytest.FixtureRequest) -> Iterator[None]:
     """The shared Ray. When the test is over its runs are ended, and its sweeps compared (`agree`).
 
-    A fixture that a run needs at its end, such as its disk, must come before this one.
+    A fixture that a run needs at its end, such as its disk, must come before this one. What a trial
+    needs of the test's module goes to it by value, as from a script: so it need not import all that
+    the module imports, which takes up to a second in each process.
     """
-    yield
+    from ray import cloudpickle
+
     from ray_synapse import registry, start
     from tests import sweeps
 
+    cloudpickle.register_pickle_by_value(request.module)
+    yield
     for run in registry.open_runs():
         start.close(run)
     sweeps.all_agree()

@@ -116,32 +116,29 @@ def test_it_goes_on_from_a_checkpoint_which_is_the_models_parent(
     assert zipfile.ZipFile(archive["file"]).read("weights.txt") == b"w more"
 
 
-def test_progress_starts_at_0_never_goes_back_and_ends_at_100(
-    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_starts_at_0_never_goes_back_and_ends_at_100(backend: LocalBackend) -> None:
     seen: list[tuple[float, str]] = []
-    put = ray_synapse.TrainRun.set_progress
 
-    def watched(run: Any, *arguments: Any) -> None:
-        put(run, *arguments)
+    def look(run: Any) -> None:
         run._channel.flush(10)
-        current = backend.job(run.job_id)["progress_record"]["current_progress"]
+        current = backend.job(1)["progress_record"]["current_progress"]
         seen.append((current["overall"], current["step"]))
 
-    monkeypatch.setattr(ray_synapse.TrainRun, "set_progress", watched)
+    def load_slowly(number: int, run: Any) -> None:
+        look(run)
 
-    def slowly(run: Any, dataset: Any, hyperparameter: Any, checkpoint: Any) -> str:
+    def train_slowly(run: Any, dataset: Any, hyperparameter: Any, checkpoint: Any) -> str:
+        look(run)
         for epoch in range(1, 5):
             run.set_progress(epoch, 4, "train")
+            look(run)
         return train(run, dataset, hyperparameter, checkpoint)
 
-    action(train=slowly).start()
-    overall = [each for each, _ in seen]
-    assert overall[0] == 0
-    assert overall == sorted(overall)
-    assert overall[-1] == 100
-    assert list(dict.fromkeys(step for _, step in seen)) == ["dataset", "train", "model_upload"]
-    assert (57.5, "train") in seen  # 20 + 75 / 2
+    action(train=train_slowly, load_dataset=load_slowly).start()
+    train_at = [(20 + 75 * epoch / 4, "train") for epoch in range(5)]
+    assert seen == [(0, "dataset"), *train_at]
+    current = backend.job(1)["progress_record"]["current_progress"]
+    assert (current["overall"], current["step"]) == (100, "model_upload")
 
 
 def test_what_the_plugin_raises_reaches_the_caller_and_the_backend(backend: LocalBackend) -> None:
