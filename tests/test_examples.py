@@ -1,16 +1,20 @@
-"""The examples for Ray's own callbacks of other libraries, run as a user runs them."""
+"""The examples for Ray's own callbacks of other libraries, and the plugin, run as a user does."""
 
 import importlib
+import json
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import zipfile
+from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from ray import cloudpickle, tune
-from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.metrics import log_loss, root_mean_squared_error
 from sklearn.model_selection import train_test_split
 
@@ -122,3 +126,111 @@ def test_the_function_of_an_example_may_be_wrapped(case, cluster, tmp_path, monk
     ray_synapse.finish(run, grid)
     assert len(grid) == 2
     check(case, grid, run.job_id, tmp_path)
+
+
+# The plugin and its three jobs.
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """A copy of the examples, to run them in."""
+    return shutil.copytree(
+        EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__")
+    )
+
+
+def run_job(desk, file, *options):
+    """Gives the result, which is all that is printed, and the job as the backend has it."""
+    installed = Path(sys.executable).parent / "ray-synapse"
+    command = [installed] if installed.exists() else [sys.executable, "-m", "ray_synapse"]
+    done = subprocess.run(
+        [*command, "run", file, "--plugin", "digits_plugin", *options],
+        cwd=desk,
+        env={**os.environ, "HOME": str(desk.parent), "RAY_ADDRESS": "local"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    result = json.loads(done.stdout)
+    job = sweeps.backend().job(sweeps.backend().jobs()[0]["id"])
+    assert job["status"] == "SUCCEEDED"
+    assert job["progress_record"]["current_progress"]["overall"] == 100
+    assert job["result"] == result
+    return result, job
+
+
+def accuracies(job):
+    """What run.log_metric logged: by trial (None: of a training) the accuracy after each epoch."""
+    curves = defaultdict(list)
+    for record in sweeps.backend().logs(job["id"], "metric"):
+        data = record["data"]
+        if (data["category"], data["key"]) == ("validation", "accuracy"):
+            curve = curves[data.get("trial_id")]
+            curve.append(data["value"])
+            assert data["metrics"] == {"epoch": len(curve)}  # none is missing, or there twice
+    return curves
+
+
+def unpacked_accuracy(model, folder):
+    """The accuracy on the data that was held back, from the model's archive alone; its epochs."""
+    zipfile.ZipFile(model["file"]).extractall(folder)
+    learned, epochs = pickle.loads((folder / "model.pkl").read_bytes())
+    digits = load_digits()
+    _, images, _, labels = train_test_split(
+        digits.data / 16, digits.target, test_size=0.25, random_state=0
+    )
+    return learned.score(images, labels), epochs
+
+
+def test_the_training_makes_a_model_from_which_a_second_one_goes_on(desk, tmp_path):
+    first, job = run_job(desk, "training.json")
+    (begun,) = accuracies(job).values()
+    (model,) = sweeps.backend().models(job["id"])
+    assert first == {"model_id": model["id"]}
+    assert (job["name"], model["name"]) == ("digits%3A training",) * 2
+    assert unpacked_accuracy(model, tmp_path / "first") == (pytest.approx(begun[-1]), 10)
+    assert len(sweeps.backend().logs(job["id"], "visualization")) == 10
+
+    goes_on = (f"checkpoint={first['model_id']}", "name=digits: more", "hyperparameter.epochs=2")
+    second, job = run_job(desk, "training.json", *(f"--set={each}" for each in goes_on))
+    (gone_on,) = accuracies(job).values()
+    (model,) = sweeps.backend().models(job["id"])
+    assert second == {"model_id": model["id"]}
+    assert model["checkpoint"] == first["model_id"]
+    assert unpacked_accuracy(model, tmp_path / "second") == (pytest.approx(gone_on[-1]), 2)
+    assert gone_on[0] > begun[0] + 0.02
+
+
+@pytest.mark.parametrize(
+    ("file", "trials", "epochs"),
+    [("grid_search.json", 4, 5), ("hyperopt_hyperband.json", 6, 6)],
+    ids=["grid_search", "hyperopt_hyperband"],
+)
+def test_a_sweep_has_a_model_of_each_trial_that_does_as_well_as_was_logged(
+    desk, tmp_path, file, trials, epochs
+):
+    result, job = run_job(desk, file)
+    curves, found = accuracies(job), {}
+    for each in result["trial_models"]:
+        model = next(m for m in sweeps.backend().models(job["id"]) if m["id"] == each["model_id"])
+        trial = model["name"].removeprefix(f"{job['name']}_")
+        told = each["metrics"]["accuracy"]
+        assert told == curves[trial][-1]
+        reached = unpacked_accuracy(model, tmp_path / trial)
+        assert reached == (pytest.approx(told), len(curves[trial]))
+        found[trial] = told
+    assert len(found) == len(curves) == trials
+    best = job["best_trial"]["trial_id"]
+    assert found[best] == max(found.values())
+    assert result["best_trial"]["metrics"]["accuracy"] == found[best]
+
+    lengths = {len(curve) for curve in curves.values()}
+    assert max(lengths) == epochs
+    assert (min(lengths) < epochs) == ("hyperband" in file)  # it stopped some of them early
+
+    (experiment,) = (tmp_path / "ray_results").glob("tune_*")
+    goal = {"default_metric": "accuracy", "default_mode": "max"}
+    agree(tune.ResultGrid(tune.ExperimentAnalysis(str(experiment), **goal)), job["id"])
