@@ -37,11 +37,29 @@ class TellsOfRestarts(schedulers.TrialScheduler):  # type: ignore[misc]  # Ray h
                 return
 
 
-class HyperBandScheduler(TellsOfRestarts, schedulers.HyperBandScheduler):  # type: ignore[misc]  # likewise
+class StopsWhoIsDone(TellsOfRestarts):
+    """Goes before one of Ray's HyperBand schedulers, and ends trials that it would forget.
+
+    When a bracket is finished, Ray stops the trials of it that are paused, but not one that still
+    saves its checkpoint then: that one would stay paused, and the sweep would never end (seen with
+    Ray 2.60: ``Bracket.cleanup_full``).
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any, *options: Any, **more: Any) -> Trial | None:
+        """The next trial to run; called by Tune on each turn of its loop."""
+        brackets = [bracket for band in self._hyperbands for bracket in band if bracket is not None]
+        for bracket in filter(lambda each: each.finished(), brackets):
+            for trial in bracket.current_trials():
+                if trial.status == Trial.PAUSED and not trial.is_saving:
+                    tune_controller.stop_trial(trial)
+        return super().choose_trial_to_run(tune_controller, *options, **more)
+
+
+class HyperBandScheduler(StopsWhoIsDone, schedulers.HyperBandScheduler):  # type: ignore[misc]  # likewise
     """Ray's scheduler, which says when a trial starts over."""
 
 
-class HyperBandForBOHB(TellsOfRestarts, schedulers.HyperBandForBOHB):  # type: ignore[misc]  # likewise
+class HyperBandForBOHB(StopsWhoIsDone, schedulers.HyperBandForBOHB):  # type: ignore[misc]  # likewise
     """Ray's scheduler, which says when a trial starts over."""
 
 
