@@ -181,7 +181,7 @@ class Checks:
             taken = _first(api.list_models([("name", name)]), name, None)
             what = f"model {taken['id']} has this name already" if taken else ""
         if taken:
-            text = f"{shown(display_name(name))} is taken: {what}. Write another name"
+            text = f"{shown(display_name(name))} is taken: {what}. Write another (--set name=...)"
             self._faults.add("name", text)
 
     def _check_exists(self, field: str, ask: Callable[[], Any]) -> None:

@@ -7,6 +7,7 @@ from ray_synapse.connect import Destination
 from ray_synapse.errors import ConfigError, SettingsError, SynapseError
 from ray_synapse.last_lines import last_lines
 from ray_synapse.results.finish import finish_at_exit
+from ray_synapse.results.telling import say_where
 from ray_synapse.run import TrainRun
 from ray_synapse.settings import secrets
 
@@ -61,6 +62,8 @@ def _conclude(run: TrainRun, error: BaseException | None, failed: str) -> None:
         _tell(run, error, status, failed)
         run._told_error = error
     finish_at_exit(run)  # the models of the trials that had ended; it sets the status of a sweep
+    if status is not None:
+        say_where(run, f"the {_what(run)} is")
     if status is not None or not run.is_tune:
         run._patch_job(status=status or "SUCCEEDED")
     run._is_ended = True

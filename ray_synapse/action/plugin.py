@@ -1,11 +1,12 @@
 """The functions of a plugin: ``train``, ``tune`` and ``load_dataset``."""
 
+import dis
 import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,12 @@ def _check_call(name: str, function: Function, extras: Mapping[str, Any], faults
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # not written in Python: it shows when it is called
         return
+    if _means_itself(name, function):
+        faults.add(
+            "plugin",
+            f"`{name}` uses the module {name}, but there that name is the function itself: import "
+            f"Ray's module under another one, from ray import {name} as ray_{name}",
+        )
     values = [None] * len(FORMS[name])
     if not _binds(signature, values, {}):
         faults.add("plugin", f"`{name}` is {name}{signature}: write def {_form(name)}")
@@ -131,6 +138,18 @@ def _check_call(name: str, function: Function, extras: Mapping[str, Any], faults
         is_open = each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
         if each.default is each.empty and not is_open and key not in extras:
             faults.add("params", f"`{key}` is missing: {name}() of the plugin asks for it")
+
+
+def _means_itself(name: str, function: Function) -> bool:
+    """Whether the function takes an attribute of the global that it has itself become."""
+    code = getattr(function, "__code__", None)
+    if code is None or getattr(function, "__globals__", {}).get(name) is not function:
+        return False
+    steps = [(each.opname, each.argval) for each in dis.get_instructions(code)]
+    return any(
+        here == ("LOAD_GLOBAL", name) and after[0] in ("LOAD_ATTR", "LOAD_METHOD")
+        for here, after in pairwise(steps)
+    )
 
 
 def _not_taken(name: str, extra: str, taken: list[str], others: Mapping[str, Any]) -> str:

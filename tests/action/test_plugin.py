@@ -106,6 +106,18 @@ def test_a_function_of_another_form_is_shown_with_the_one_to_write() -> None:
     assert "async" in fault
 
 
+def test_a_function_that_hides_the_module_it_uses_is_a_fault(folder: Path) -> None:
+    head = "from ray import tune{}\n\ndef tune(hyperparameter, run, dataset, checkpoint):\n    {}\n"
+    hidden = loaded(folder, "plugin_h", head.format("", "tune.report({'loss': 1})"))
+    (fault,) = faults_of(hidden, is_tune=True)
+    assert "from ray import tune as ray_tune" in fault
+    for number, (name, line) in enumerate(
+        [(" as other", "other.report({'loss': 1})"), ("", "import ray; ray.tune.report({})")]
+    ):
+        right = loaded(folder, f"plugin_r{number}", head.format(name, line))
+        assert faults_of(right, is_tune=True) == []
+
+
 def test_params_of_the_plugins_own_go_to_it_or_are_faults() -> None:
     def train(run: Any, dataset: Any, hyperparameter: Any, checkpoint: Any, seed: int) -> None: ...
     def takes_all(run: Any, dataset: Any, config: Any, checkpoint: Any, **kw: Any) -> None: ...
