@@ -48,7 +48,7 @@ def train_entry(function: Callable[..., Any], metric: str, extras: Mapping[str, 
         run._heard = rounds.hear
         try:
             value = function(run, dataset, config, _here(checkpoint, run), **extras)
-        except BaseException:
+        except Exception:  # not the SystemExit by which Tune ends a trial in the middle of a report
             rounds.send()  # it tells how far the trial came
             raise
         finally:
@@ -86,10 +86,12 @@ class _Rounds:
         with self._lock:
             is_complete = self._metric in self.last
             if self._metric in (key, name):
+                before = self.last
                 if is_complete:
-                    tune.report(self.last)
                     self.last, self._next = self._next, {}
                 self.last[self._metric] = value
+                if is_complete:
+                    tune.report(before)
             elif is_complete and (self._next or name in self.last):
                 self._next[name] = value
             else:

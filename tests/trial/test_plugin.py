@@ -1,0 +1,56 @@
+"""The platform's functions as functions for Tune."""
+
+import pytest
+from ray import tune
+
+import ray_synapse
+from ray_synapse.trial.plugin import train_entry
+from tests import sweeps
+
+pytestmark = pytest.mark.ray
+
+
+def test_a_trial_that_is_stopped_leaves_nothing_to_the_next_one_in_its_process(cluster, tmp_path):
+    def train(run, dataset, hyperparameter, checkpoint):
+        for epoch in range(4):
+            run.log_metric("validation", "score", hyperparameter["x"] * 10 + epoch, epoch=epoch)
+
+    run = ray_synapse.init("stopped", metric="score", mode="max")
+    grid = sweeps.fit(
+        ray_synapse.wrap_trainable(train_entry(train, "score", {}), run=run),
+        ray_synapse.SynapseLoggerCallback(run),
+        storage=tmp_path,
+        space={"x": tune.grid_search([4, 3, 2, 1])},
+        metric="score",
+        mode="max",
+        reuse_actors=True,
+        max_concurrent_trials=1,
+        scheduler=tune.schedulers.ASHAScheduler(max_t=4, grace_period=1, reduction_factor=2),
+    )
+    lengths = {}
+    for result in grid:
+        told = list(result.metrics_dataframe["score"])
+        x = result.config["x"]
+        assert told == [x * 10 + epoch for epoch in range(len(told))]
+        lengths[x] = len(told)
+    assert lengths == {4: 4, 3: 1, 2: 1, 1: 1}
+
+
+def test_a_trial_that_fails_has_told_how_far_it_came(cluster, tmp_path):
+    def train(run, dataset, hyperparameter, checkpoint):
+        run.log_metric("training", "loss", 0.5, epoch=0)
+        run.log_metric("validation", "score", 1, epoch=0)
+        raise ValueError("no such layer")
+
+    run = ray_synapse.init("failed", metric="score", mode="max")
+    grid = sweeps.fit(
+        ray_synapse.wrap_trainable(train_entry(train, "score", {}), run=run),
+        ray_synapse.SynapseLoggerCallback(run),
+        storage=tmp_path,
+        metric="score",
+        mode="max",
+    )
+    (result,) = grid
+    assert result.error is not None
+    assert result.metrics["score"] == 1
+    assert result.metrics["training/loss"] == 0.5
