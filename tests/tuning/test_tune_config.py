@@ -23,6 +23,7 @@ from ray_synapse import (
     create_searcher,
     create_tune_config,
 )
+from tests.action.platform_jobs import GRID, HYPEROPT
 from tests.sweeps import QUIET, fit, remember, run_script
 
 LR = {"name": "lr", "type": "loguniform", "min": 1e-4, "max": 1, "base": 10}
@@ -366,20 +367,15 @@ def small(config):
         tune.report({"validation_accuracy": rate * config["batch_size"]})
 
 
+def example(job):
+    """Its search space and tune_config; with reuse_actors the test takes seconds, not minutes."""
+    params = job["params"]
+    return params["hyperparameters"], {**params["tune_config"], "reuse_actors": True}
+
+
 @pytest.mark.ray
 def test_the_platforms_example_of_a_grid_search_runs(cluster, tmp_path, capfd):
-    hyperparameters = [
-        {"name": "batch_size", "type": "grid_search", "options": [16, 32, 64]},
-        {"name": "learning_rate", "type": "grid_search", "options": [0.001, 0.0001]},
-        {"name": "optimizer", "type": "grid_search", "options": ["adam", "sgd"]},
-    ]
-    tune_config = {
-        "mode": "max",
-        "metric": "validation_accuracy",
-        "num_samples": 12,
-        "max_concurrent_trials": 4,
-        "reuse_actors": True,  # only so that the test takes seconds, not minutes
-    }
+    hyperparameters, tune_config = example(GRID)
     grid = sweep(small, tune_config, tmp_path, hyperparameters)
     assert (len(grid), grid.num_errors) == (144, 0)
     counts = {}
@@ -394,21 +390,7 @@ def test_the_platforms_example_of_a_grid_search_runs(cluster, tmp_path, capfd):
 
 @pytest.mark.ray
 def test_the_platforms_example_of_hyperopt_with_hyperband_runs(cluster, tmp_path):
-    hyperparameters = [
-        {"name": "batch_size", "type": "choice", "options": [16, 32, 64, 128]},
-        {"name": "learning_rate", "type": "loguniform", "min": 0.00001, "max": 0.01, "base": 10},
-        {"name": "weight_decay", "type": "loguniform", "min": 0.00001, "max": 0.001, "base": 10},
-        {"name": "optimizer", "type": "choice", "options": ["adam", "sgd", "rmsprop"]},
-    ]
-    tune_config = {
-        "mode": "max",
-        "metric": "validation_accuracy",
-        "num_samples": 50,
-        "max_concurrent_trials": 8,
-        "search_alg": {"name": "hyperoptsearch"},
-        "scheduler": {"name": "hyperband", "options": {"max_t": 100}},
-        "reuse_actors": True,  # only so that the test takes seconds, not minutes
-    }
+    hyperparameters, tune_config = example(HYPEROPT)
     grid = sweep(small, tune_config, tmp_path, hyperparameters)
     assert (len(grid), grid.num_errors) == (50, 0)
     for result in grid:
