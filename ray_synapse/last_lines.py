@@ -73,7 +73,7 @@ def last_lines(error: BaseException, secrets: Iterable[str]) -> str:
         return type(error).__name__
 
 
-def first_line(error: BaseException, secrets: Iterable[str]) -> str:
+def first_line(error: object, secrets: Iterable[str]) -> str:
     """The type of an error and the first line of what it says, likewise. Never raises."""
     try:
         return _cut_line(without_secrets(_shortened(error_line(error)), secrets).strip())

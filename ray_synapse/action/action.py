@@ -14,6 +14,7 @@ from ray_synapse.config.params import is_old_form
 from ray_synapse.connect import Destination
 from ray_synapse.delivery.cluster import refuse_client
 from ray_synapse.errors import SettingsError
+from ray_synapse.progress import Progress
 from ray_synapse.run import TrainRun
 
 OLD_FORM = (
@@ -123,6 +124,9 @@ class TrainAction:
         run = self._run or self._begin(checked)
         run.name, run.is_tune, run.checkpoint_output = checked.name, checked.params.is_tune, None
         run._is_restorable = False
+        if run._is_ended:  # it has had a job of which this is none
+            run._is_ended, run._progress = False, Progress()
+            run._patch_job(status="RUNNING")
         error: BaseException | None = None
         try:
             with registry.bound(run):

@@ -11,10 +11,11 @@ from ray_synapse.action.checks import Checked
 from ray_synapse.action.dataset import load_events
 from ray_synapse.action.plugin import Plugin
 from ray_synapse.errors import TrainableError
-from ray_synapse.formats import error_line
+from ray_synapse.last_lines import first_line
 from ray_synapse.results.finish import finish
 from ray_synapse.results.training import finish_training
 from ray_synapse.run import TrainRun
+from ray_synapse.settings import secrets
 from ray_synapse.trained import read_trained
 from ray_synapse.trial.plugin import train_entry, tune_entry
 from ray_synapse.trial.trainable import wrap_trainable
@@ -71,8 +72,8 @@ def _trainable(run: TrainRun, checked: Checked, plugin: Plugin) -> Any:
     except TypeError as error:  # of Ray's pickle
         raise TrainableError(
             f"the dataset, a {type(heavy['dataset']).__name__}, cannot go to the trials: "
-            f"{error_line(error)}. Have load_dataset() return what can be pickled, such as lists "
-            "and arrays, or load it within the trial."
+            f"{first_line(error, secrets())}. Have load_dataset() return what can be pickled, such "
+            "as lists and arrays, or load it within the trial."
         ) from error
 
 

@@ -112,6 +112,9 @@ def _function(module: Any, name: str) -> Function | None:
 
 
 def _check_call(name: str, function: Function, extras: Mapping[str, Any], faults: Faults) -> None:
+    if not callable(function):
+        faults.add("plugin", f"`{name}` is {function!r}: give the function, {_form(name)}")
+        return
     if inspect.iscoroutinefunction(function):
         faults.add("plugin", f"`{name}` is async: write a plain function that calls asyncio.run()")
         return
@@ -130,6 +133,8 @@ def _check_call(name: str, function: Function, extras: Mapping[str, Any], faults
         faults.add("plugin", f"`{name}` is {name}{signature}: write def {_form(name)}")
         return
     taken = list(signature.parameters)[: len(values)]
+    if taken != list(FORMS[name]) and sorted(taken) == sorted(FORMS[name]):
+        faults.add("plugin", f"`{name}` has its arguments in another order: write {_form(name)}")
     others = {key: each for key, each in signature.parameters.items() if key not in taken}
     for extra in extras:
         if not _binds(signature, values, {extra: None}):

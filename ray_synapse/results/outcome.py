@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ray_synapse.formats import error_line
+from ray_synapse.last_lines import first_line
 from ray_synapse.metrics import CHECKPOINT_OUTPUT, CHECKPOINT_SOURCE, is_of, lookup, metric_value
-from ray_synapse.settings import Mode
+from ray_synapse.settings import Mode, secrets
 from ray_synapse.values import dumps, is_finite, to_wire
 
 Scope = Literal["last", "all"]
@@ -181,7 +181,7 @@ def _error(source: Any) -> str:
         error = _trial_error(source) or "it failed"
     if error is None:
         return ""
-    text = error_line(error)
+    text = first_line(error, secrets())
     return text if len(text) <= ERROR_CHARS else f"{text[:ERROR_CHARS]}…"
 
 

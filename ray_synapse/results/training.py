@@ -11,7 +11,7 @@ from ray_synapse.results.outcome import Outcome
 from ray_synapse.results.telling import say_where, tell
 from ray_synapse.results.uploads import Moving, uploads_of
 from ray_synapse.run import TrainRun
-from ray_synapse.trained import Trained
+from ray_synapse.trained import WEIGHTS_PATH, Trained
 from ray_synapse.values import to_wire
 
 ALMOST = 0.99  # of a model: one that is refused counts as done, too
@@ -37,7 +37,9 @@ def finish_training(
     """
     run.checkpoint_output = path = trained.path  # absolute from now on
     if path is None:
-        tell(run, "There is no model: train() returned no path.")
+        what = ", ".join(trained.metrics)
+        what = f"a dict with {what}, and no {WEIGHTS_PATH}" if what else "no path"
+        tell(run, f"There is no model: train() returned {what}.")
         return _without_model(run)
     if run.upload == "none":
         tell(run, f"The model at {path} is not uploaded: upload is none.")

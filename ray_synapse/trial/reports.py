@@ -76,8 +76,9 @@ class Reports:
             keys = ", ".join(map(str, {**self._seen, **last})) or "nothing"
             raise TrainableError(
                 f"the metric {self._metric!r} is optimized, but this trial ended without it; it "
-                f"reported: {keys}. Report it with tune.report({{{self._metric!r}: value}}), or "
-                "return it."
+                f"reported: {keys}. Report it with tune.report({{{self._metric!r}: value}}), "
+                "return it, or correct the metric that is optimized. (What a plugin with only "
+                "train() logs under this name counts as a report.)"
             )
         if last:
             self.report(last)

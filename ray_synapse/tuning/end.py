@@ -3,7 +3,8 @@
 import time
 from typing import Any, NamedTuple
 
-from ray_synapse.formats import error_line
+from ray_synapse.last_lines import first_line
+from ray_synapse.settings import secrets
 from ray_synapse.tuning import loop
 
 
@@ -40,7 +41,7 @@ def how_it_ended(began: float, time_budget_s: Any) -> End:
     """
     error, failed = loop.raised()
     if error is not None:
-        text = error_line(error)
+        text = first_line(error, secrets())
         return End(f"fit() ended with {text}", error=text, failed=failed)
     if loop.is_interrupted():
         return End("A signal (Ctrl-C, SIGUSR1) interrupted the sweep", interrupted=True)

@@ -5,8 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ray_synapse.formats import error_line
+from ray_synapse.last_lines import first_line
 from ray_synapse.metrics import is_of, measured
+from ray_synapse.settings import secrets
 from ray_synapse.table import ENDED, Columns, Table
 from ray_synapse.tuning.story import CutOff, Story
 
@@ -186,12 +187,12 @@ def _iteration(trial: Any) -> int | None:
 
 
 def _text(error: Any) -> str:
-    return "it failed" if error is None else error_line(error)
+    return "it failed" if error is None else first_line(error, secrets())
 
 
 def _error_in_file(trial: Any) -> str:
     """The end of Tune's error file of the trial."""
     with suppress(Exception):
-        text = error_line(Path(trial.error_file).read_text("utf-8", "replace"))
+        text = first_line(Path(trial.error_file).read_text("utf-8", "replace"), secrets())
         return text or "it failed"
     return "it failed"

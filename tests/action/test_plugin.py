@@ -105,6 +105,13 @@ def test_a_function_of_another_form_is_shown_with_the_one_to_write() -> None:
     (fault,) = faults_of(Plugin(train, tune), is_tune=True)
     assert "async" in fault
 
+    def swapped(hyperparameter: Any, run: Any, dataset: Any, checkpoint: Any) -> None: ...
+
+    (fault,) = faults_of(Plugin(swapped))
+    assert "in another order: write train(run, dataset, hyperparameter, checkpoint" in fault
+    (fault,) = faults_of(Plugin("my_package.plugin"))  # type: ignore[arg-type]
+    assert "give the function" in fault
+
 
 def test_a_function_that_hides_the_module_it_uses_is_a_fault(folder: Path) -> None:
     head = "from ray import tune{}\n\ndef tune(hyperparameter, run, dataset, checkpoint):\n    {}\n"

@@ -187,6 +187,12 @@ def test_a_training_without_a_model_succeeds_and_says_so(backend: LocalBackend) 
     assert "There is no model: train() returned no path." in messages(backend)
 
 
+def test_a_dict_without_a_path_is_named(backend: LocalBackend) -> None:
+    action(train=lambda *arguments: {"accuracy": 0.9}).start()
+    told = "There is no model: train() returned a dict with accuracy, and no weights_path."
+    assert told in messages(backend)
+
+
 def test_what_the_run_was_told_of_its_model_will_do(backend: LocalBackend) -> None:
     def told(run: Any, dataset: Any, hyperparameter: Any, checkpoint: Any) -> None:
         run.checkpoint_output = train(run, dataset, hyperparameter, checkpoint)

@@ -36,11 +36,11 @@ def test_a_trial_that_is_stopped_leaves_nothing_to_the_next_one_in_its_process(c
     assert lengths == {4: 4, 3: 1, 2: 1, 1: 1}
 
 
-def test_a_trial_that_fails_has_told_how_far_it_came(cluster, tmp_path):
+def test_a_trial_that_fails_has_told_how_far_it_came_and_no_secret(cluster, tmp_path, capfd):
     def train(run, dataset, hyperparameter, checkpoint):
         run.log_metric("training", "loss", 0.5, epoch=0)
         run.log_metric("validation", "score", 1, epoch=0)
-        raise ValueError("no such layer")
+        raise ValueError("no such layer, password=hunter2222 \x1b[31mred")
 
     run = ray_synapse.init("failed", metric="score", mode="max")
     grid = sweeps.fit(
@@ -54,3 +54,10 @@ def test_a_trial_that_fails_has_told_how_far_it_came(cluster, tmp_path):
     assert result.error is not None
     assert result.metrics["score"] == 1
     assert result.metrics["training/loss"] == 0.5
+    ray_synapse.finish(run, grid)
+    told = str(sweeps.backend().logs(run.job_id, "message"))
+    assert "ValueError: no such layer, password=*** red" in told
+    said = capfd.readouterr().err
+    assert [
+        line for line in said.splitlines() if "hunter2222" in line and "ray_synapse:" in line
+    ] == []
