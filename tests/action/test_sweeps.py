@@ -10,7 +10,7 @@ from ray import tune
 import ray_synapse
 from ray_synapse.action.plan import plan
 from ray_synapse.action.plugin import Plugin
-from ray_synapse.errors import ConfigError, TrainableError
+from ray_synapse.errors import ConfigError, SettingsError, TrainableError
 from tests import sweeps
 
 pytestmark = pytest.mark.ray
@@ -151,6 +151,19 @@ def test_all_faults_of_a_sweep_come_at_once_before_anything_starts(cluster):
     assert missing[0].startswith("hyperparameters is required when is_tune=True")
     assert missing[1].startswith("tune_config is required when is_tune=True")
     assert sweeps.backend().jobs() == []
+
+
+def test_the_name_of_a_job_that_runs_is_taken_for_a_sweep_too(cluster):
+    ray_synapse.init("net:lr")
+    (fault,) = faults(PARAMS)
+    assert fault.startswith('name: "net:lr" is taken: job 1 of this name still runs')
+
+
+def test_the_address_is_that_of_the_cluster(cluster):
+    with pytest.raises(SettingsError, match=r"address is '127.0.0.1:1', but this process is"):
+        ray_synapse.TrainAction(
+            PARAMS, train=print, load_dataset=load, address="127.0.0.1:1"
+        ).check()
 
 
 def test_a_dataset_that_cannot_go_to_the_trials_is_named(cluster):

@@ -7,9 +7,55 @@ import ray_synapse
 from ray_synapse.trial.plugin import train_entry
 from tests import sweeps
 
-pytestmark = pytest.mark.ray
+
+class Held:
+    """What of a run the function of a trial needs, for a single report."""
+
+    _heard = None
+    checkpoint_output = None
+
+    def log_metric(self, category, key, value):
+        self._heard(category, key, value)
+
+    def get_model(self, model):
+        return {"id": model, "path": "fetched"}
 
 
+def returned(function, metric, checkpoint=None):
+    return train_entry(function, metric, {})({}, Held(), None, checkpoint)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "validation/accuracy"])
+def test_a_metric_is_known_by_its_key_or_with_its_category(metric):
+    def train(run, dataset, hyperparameter, checkpoint):
+        run.log_metric("training", "loss", 0.5)
+        run.log_metric("validation", "accuracy", 0.9)
+        return {"weights_path": "/weights", "size": 3}
+
+    assert returned(train, metric) == {
+        "training/loss": 0.5,
+        metric: 0.9,
+        "size": 3,
+        "checkpoint_output": "/weights",
+    }
+
+
+def test_a_number_that_is_returned_is_the_metric():
+    assert returned(lambda run, dataset, hyperparameter, checkpoint: 0.7, "loss") == {"loss": 0.7}
+
+
+def test_a_checkpoint_that_is_on_another_node_is_fetched(tmp_path):
+    got = []
+
+    def train(run, dataset, hyperparameter, checkpoint):
+        got.append(checkpoint["path"])
+
+    returned(train, "loss", {"id": 7, "path": str(tmp_path)})
+    returned(train, "loss", {"id": 7, "path": str(tmp_path / "elsewhere")})
+    assert got == [str(tmp_path), "fetched"]
+
+
+@pytest.mark.ray
 def test_a_trial_that_is_stopped_leaves_nothing_to_the_next_one_in_its_process(cluster, tmp_path):
     def train(run, dataset, hyperparameter, checkpoint):
         for epoch in range(4):
@@ -36,6 +82,7 @@ def test_a_trial_that_is_stopped_leaves_nothing_to_the_next_one_in_its_process(c
     assert lengths == {4: 4, 3: 1, 2: 1, 1: 1}
 
 
+@pytest.mark.ray
 def test_a_trial_that_fails_has_told_how_far_it_came_and_no_secret(cluster, tmp_path, capfd):
     def train(run, dataset, hyperparameter, checkpoint):
         run.log_metric("training", "loss", 0.5, epoch=0)
