@@ -58,6 +58,7 @@ def main():
             mode="max",
             num_samples=8,
             scheduler=ASHAScheduler(max_t=EPOCHS, grace_period=3),
+            reuse_actors=True,  # a new process for each trial takes longer than the trial
         ),
         run_config=tune.RunConfig(
             name="digits",

@@ -53,15 +53,10 @@ def gone() -> int:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """One local Ray for all tests that need one.
-
-    Tune sets a variable for PyTorch Lightning in each trial's process. For that Ray starts Python
-    twice, and no test here looks at it.
-    """
+    """One local Ray for all tests that need one."""
     ray = pytest.importorskip("ray")
-    from ray.tune.execution import class_cache
+    import tests.sweeps  # noqa: F401 - with it trials start sooner
 
-    class_cache.DEFAULT_ENV_VARS.clear()
     ray.init(
         "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
     )

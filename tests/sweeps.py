@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.execution import class_cache
 
 from ray_synapse import SynapseLoggerCallback
 from ray_synapse.backend.local import LocalBackend
@@ -25,6 +26,9 @@ from tests.tuned import Tuned, tuned
 
 QUIET = {"verbose": 0}
 ROOT = str(Path(__file__).parents[1])
+# Tune sets a variable for PyTorch Lightning in each trial's process, for which Ray starts Python
+# twice. No test looks at it; the examples and the guide run with it.
+class_cache.DEFAULT_ENV_VARS.clear()
 HANDED_OVER = "SWEEPS_HANDED_OVER"  # the environment variable: where a script leaves its sweeps
 
 

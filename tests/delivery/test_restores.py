@@ -55,7 +55,7 @@ def begin(trainable, callback):
     return tune.Tuner(
         trainable,
         param_space={{"kind": tune.grid_search(KINDS)}},
-        tune_config=tune.TuneConfig(metric="score", mode="max"),
+        tune_config=tune.TuneConfig(metric="score", mode="max", reuse_actors=True),
         run_config=tune.RunConfig(
             name="s", storage_path=os.environ["STORAGE"], verbose=0, callbacks=[callback]
         ),

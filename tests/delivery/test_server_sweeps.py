@@ -424,6 +424,7 @@ def test_a_callback_without_a_run_logs_to_the_server_and_says_which_models_are_m
         SynapseLoggerCallback(metric="score", mode="max"),
         name="no run given",
         max_concurrent_trials=1,
+        reuse_actors=True,
     )
     run = ray_synapse.get_run()
     assert run.job_id == job

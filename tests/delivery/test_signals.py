@@ -58,10 +58,11 @@ def train(config, run):
             tune.report({"score": step}, checkpoint=tune.Checkpoint.from_directory(folder))
         time.sleep(0.02)
 
-def sweep(run, trainable, kinds, *callbacks):
+def sweep(run, trainable, kinds, *callbacks, reuse_actors=False):
     grid = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 2}),
         param_space={"kind": tune.grid_search(kinds)},
+        tune_config=tune.TuneConfig(reuse_actors=reuse_actors),
         run_config=tune.RunConfig(
             name="s", storage_path=os.environ["STORAGE"], verbose=0,
             callbacks=[*callbacks, ray_synapse.SynapseLoggerCallback(run)],
@@ -80,7 +81,7 @@ ray_synapse.finish(run, grid)
 """
 HELD_UP = """
 trainable = ray_synapse.wrap_trainable(train, run=run)
-sweep(run, trainable, ["short", "long", "waits"], Endless())
+sweep(run, trainable, ["short", "long", "waits"], Endless(), reuse_actors=True)
 """
 
 
@@ -231,14 +232,16 @@ LARGE = """
 def train(config):
     if config["kind"] == "endless":
         Path(os.environ["NOTED"], "running").touch()
-        time.sleep(600)
+        while True:  # Tune would wait ten seconds for one that only sleeps
+            tune.report({"score": 0})
+            time.sleep(0.05)
     size = int(os.environ["BYTES"]) if config["kind"] == "large" else 10
     file = Path(os.environ["STORAGE"], config["kind"])
     with open(file, "wb") as weights:
         weights.truncate(size)
     tune.report({"score": size, "checkpoint_output": str(file)})
 
-grid = sweep(run, train, ["large", "small", "endless"])
+grid = sweep(run, train, ["large", "small", "endless"], reuse_actors=True)
 print(json.dumps(ray_synapse.finish(run, grid)))
 """
 

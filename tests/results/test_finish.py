@@ -56,7 +56,7 @@ def test_the_whole_of_it(cluster, tmp_path):
     """Every model, honest reasons, the best trial, the last table, and twice is like once."""
     run = ray_synapse.init("all:kinds,1", metric="score", mode="max")
     kinds = ["good", "peak", "nan", "inf", "bare", "fails"]
-    grid = sweep(kinds, tmp_path, SynapseLoggerCallback(run))
+    grid = sweep(kinds, tmp_path, SynapseLoggerCallback(run), reuse_actors=True)
     ids = by_kind(grid)
     summary = finish(run, grid)
 

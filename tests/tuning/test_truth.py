@@ -1,10 +1,11 @@
 """The table and the messages agree with Tune, whichever way the trials of a sweep go."""
 
 import json
+import os
 import re
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -88,8 +89,6 @@ class Odd(Exception):
 
 
 def failing(config):
-    import os
-
     kind, again = config["kind"], Path(config["folder"], config["kind"])
     tune.report({"score": 1})
     if kind == "always":
@@ -182,14 +181,22 @@ def one_report(config):
 
 
 def fails_after_the_other(config):
-    """The first fails when the second runs; the third waits for ever."""
+    """The first fails when the second runs, and the third never does.
+
+    The second ends once Tune has stopped the first: for one that never does Tune waits ten seconds.
+    """
     folder = Path(config["folder"])
     tune.report({"score": 1})
     if config["x"] == 1:
+        (folder / "first").write_text(str(os.getpid()))
         held(folder, "second runs")
         raise ValueError("fast\nsecond line")
+    held(folder, "first")
     (folder / "second runs").touch()
-    held(folder, "never")
+    with suppress(ProcessLookupError):
+        while True:
+            os.kill(int((folder / "first").read_text()), 0)
+            time.sleep(0.02)
 
 
 @pytest.mark.parametrize("how", [True, "raise"])
