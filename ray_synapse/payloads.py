@@ -4,22 +4,21 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ray_synapse.errors import PayloadError
-from ray_synapse.values import Wire, to_wire
+from ray_synapse.values import Wire, quoted, to_json, to_wire
 
 MAX_MESSAGE_CHARS = 20_000  # a traceback with its chained ones fits
 
 
 def metric(
     category: str, key: str, value: Any, metrics: Mapping[str, Any], trial_id: str | None
-) -> dict[str, Wire]:
-    """``data`` of a ``metric`` event."""
-    data: dict[str, Wire] = {
-        "category": str(category),
-        "key": str(key),
-        "value": to_wire(value),
-        "metrics": {str(name): to_wire(each) for name, each in metrics.items()},
-    }
-    return _with_trial(data, trial_id)
+) -> str:
+    """``data`` of a ``metric`` event, as JSON: thousands a second are made of these."""
+    beside = ",".join([f"{quoted(name)}:{to_json(each)}" for name, each in metrics.items()])
+    trial = "" if trial_id is None else f',"trial_id":{quoted(trial_id)}'
+    return (
+        f'{{"category":{quoted(str(category))},"key":{quoted(str(key))},'
+        f'"value":{to_json(value)},"metrics":{{{beside}}}{trial}}}'
+    )
 
 
 def visualization(
@@ -28,7 +27,9 @@ def visualization(
     """``data`` of a ``visualization`` event; the image itself goes beside it."""
     data = {str(key): to_wire(value) for key, value in meta.items()}
     data.update(category=str(category), group=str(group), index=to_wire(index))
-    return _with_trial(data, trial_id)
+    if trial_id is not None:
+        data["trial_id"] = trial_id
+    return data
 
 
 def message(content: Any) -> dict[str, Wire]:
@@ -95,9 +96,3 @@ def _row(row: Any) -> Wire:
         str(key): [to_wire(cell) for cell in value] if isinstance(value, list) else to_wire(value)
         for key, value in row.items()
     }
-
-
-def _with_trial(data: dict[str, Wire], trial_id: str | None) -> dict[str, Wire]:
-    if trial_id is not None:
-        data["trial_id"] = trial_id
-    return data

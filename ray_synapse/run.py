@@ -111,8 +111,7 @@ class TrainRun(RunCore):
             PayloadError: The payload is no dict or has no ``trials``. Also a ValueError.
         """
         table = payloads.trials(data, trials, base, hyperparameters, metrics, best_trial)
-        self._table = table
-        self._channel.put("trials", dumps(table))
+        self._put_table(dumps(table))
 
     def set_progress(self, current: float, total: float | None, category: str) -> None:
         """Move the job's progress.
@@ -245,5 +244,5 @@ class TrainRun(RunCore):
         cluster.refuse_client()
         if self._owner_pid is not None:
             signals.watch()  # Ray may have started since
-            self._channel.open_relay()  # so that it is there when the pickle arrives
+        self._channel.open_relay()  # so that it is there when the pickle arrives
         return revive, (self._as_spec(),)

@@ -17,7 +17,7 @@ from ray_synapse.heartbeat import Heartbeat
 from ray_synapse.progress import Progress
 from ray_synapse.run_spec import RunSpec, Sweep
 from ray_synapse.settings import DEADLINE_S
-from ray_synapse.values import Wire, dumps, to_wire
+from ray_synapse.values import Wire, to_wire
 
 
 class RunCore:
@@ -35,7 +35,7 @@ class RunCore:
         owns_relay = owned and cluster.trial_id() is None
         self._channel = Channel(spec.backend, spec.job_id, spec.relay, owns_relay=owns_relay)
         self._progress: Progress | None = None
-        self._table: dict[str, Wire] | None = None  # the newest trials table that was logged
+        self._table: str | None = None  # the newest trials table that was logged, as JSON
         self._sweeps: list[Sweep] = []  # the newest last
         self._refused = ""  # why its sweep could not begin
         self._earlier: list[RunCore] = []  # handles of the jobs that this run was before
@@ -58,7 +58,11 @@ class RunCore:
     def _put_metric(
         self, category: str, key: str, value: Any, metrics: Mapping[str, Any], trial: str | None
     ) -> None:
-        self._channel.put("metric", dumps(payloads.metric(category, key, value, metrics, trial)))
+        self._channel.put("metric", payloads.metric(category, key, value, metrics, trial))
+
+    def _put_table(self, text: str) -> None:
+        self._table = text
+        self._channel.put("trials", text)
 
     def _trial_completed(self, trial: Any) -> None:
         """Have its model uploaded while the sweep goes on, where models go to a server."""
@@ -77,7 +81,7 @@ class RunCore:
     def _adopt(self) -> None:
         """This process drives the run from now on: it makes the relay and ends the job."""
         self._drive()
-        self._channel.open_relay(own=True)
+        self._channel.own_relay()
 
     def _drive(self) -> None:
         signals.watch()

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from math import isfinite
 from typing import Any
 
-from ray_synapse.values import Wire, dumps, flatten, is_finite, to_wire
+from ray_synapse.values import MAX_PLAIN, Wire, dumps, flatten, number_texts, to_json, to_wire
 
 BASE_COLUMNS = ("trial_id", "status")
 MAX_METRICS = 4  # what the platform's page shows beside the hyperparameters
@@ -24,11 +25,15 @@ class Columns:
 
 @dataclass
 class _Row:
+    name: str  # the trial's id as JSON
     status: str = "PENDING"
     ended: str | None = None  # by a hook, which comes before the trial's own status changes
     config: Mapping[str, Any] | None = None
     hyperparameters: dict[str, Wire] = field(default_factory=dict)
     metrics: dict[str, int | float | None] = field(default_factory=dict)
+    cells: str = ""  # JSON of its hyperparameters, for the first `width` columns
+    width: int = 0
+    text: str = ""  # JSON of all of it; empty when it has changed since
 
 
 class Table:
@@ -56,6 +61,7 @@ class Table:
             known[:] = [*first, *(name for name in known if name not in first)]
         del known[self._max_metrics :]
         self._rows: dict[str, _Row] = {}
+        self._written = (0, 0)  # how many columns the rows' texts have
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -64,6 +70,11 @@ class Table:
         """Whether the trial has a row with its hyperparameters."""
         row = self._rows.get(trial_id)
         return row is not None and row.config is not None
+
+    def shows(self, trial_id: str, status: str) -> bool:
+        """Whether the trial has a row with its hyperparameters and this status."""
+        row = self._rows.get(trial_id)
+        return row is not None and row.status == status and row.config is not None
 
     @property
     def ended(self) -> int:
@@ -86,7 +97,7 @@ class Table:
         if status not in ENDED and row.ended is not None:
             status = row.ended
         if row.status != status:
-            row.status, self.changed = status, True
+            row.status, row.text, self.changed = status, "", True
 
     def set_ended(self, trial_id: str, status: str | None) -> None:
         """Note that a trial has ended, or (None) that it was started again."""
@@ -104,10 +115,12 @@ class Table:
         hyperparameters = {key: to_wire(value) for key, value in flatten(config).items()}
         if hyperparameters == row.hyperparameters:
             return
-        row.hyperparameters, self.changed = hyperparameters, True
+        row.hyperparameters, row.text, self.changed = hyperparameters, "", True
         known = self.columns.hyperparameters
         new = [key for key in row.hyperparameters if key not in known]
         known.extend(new[: MAX_HYPERPARAMETERS - len(known)])
+        row.cells = ",".join([to_json(hyperparameters.get(column)) for column in known])
+        row.width = len(known)
 
     def set_metrics(self, trial_id: str, metrics: Mapping[str, int | float | None]) -> None:
         """Note a trial's newest metrics, by flattened name.
@@ -121,8 +134,13 @@ class Table:
             if value is not None and name not in columns:
                 columns.append(name)
         for name in columns:
-            if name in metrics and _differ(row.metrics.get(name), metrics[name]):
-                row.metrics[name], self.changed = metrics[name], True
+            if name not in metrics:
+                continue
+            value = metrics[name]
+            if type(value) is int and not -MAX_PLAIN < value < MAX_PLAIN:
+                value = None  # no float can hold it
+            if _differ(row.metrics.get(name), value):
+                row.metrics[name], row.text, self.changed = value, "", True
 
     def best(self, mode: str | None) -> tuple[str, float] | None:
         """The trial with the best last value of the metric, and that value; None if none has one.
@@ -136,7 +154,7 @@ class Table:
             for trial_id, row in self._rows.items()
             if row.status != "ERROR"
             and (value := row.metrics.get(self._metric)) is not None
-            and is_finite(value)
+            and isfinite(value)
         }
         if not values:
             return None
@@ -147,7 +165,7 @@ class Table:
         """Whatever had not ended was cut off with its process."""
         for row in self._rows.values():
             if row.status not in ENDED:
-                row.status, self.changed = "TERMINATED", True
+                row.status, row.text, self.changed = "TERMINATED", "", True
 
     def snapshot(self, best_trial: str = "") -> dict[str, Wire]:
         """The whole table as the ``data`` of a ``trials`` event, independent of this object."""
@@ -168,10 +186,45 @@ class Table:
             "best_trial": best_trial,
         }
 
+    def to_json(self, best_trial: str = "") -> str:
+        """The same as JSON text. Only rows that have changed since the last time are made anew."""
+        self.changed = False
+        hyperparameters, metrics = self.columns.hyperparameters, self.columns.metrics
+        if self._written != (written := (len(hyperparameters), len(metrics))):
+            self._written = written
+            for row in self._rows.values():
+                row.text = ""
+        self._write([row for row in self._rows.values() if not row.text])
+        return (
+            f'{{"base":{dumps([*BASE_COLUMNS])},"hyperparameters":{dumps([*hyperparameters])},'
+            f'"metrics":{dumps([*metrics])},'
+            f'"trials":{{{",".join([row.text for row in self._rows.values()])}}},'
+            f'"best_trial":{dumps(best_trial)}}}'
+        )
+
+    def _write(self, rows: Sequence[_Row]) -> None:
+        """Make the texts of these rows.
+
+        No object is made for a row that Python's garbage collector would count: of thousands it
+        looks through the whole process, which takes longer than all of this.
+        """
+        columns, width = self.columns.metrics, len(self.columns.hyperparameters)
+        numbers = number_texts([row.metrics.get(name) for row in rows for name in columns])
+        for index, row in enumerate(rows):
+            metrics = ",".join(numbers[index * len(columns) : (index + 1) * len(columns)])
+            if row.width < width:  # what came later is another trial's
+                missing = ["null"] * (width - row.width)
+                row.cells = ",".join([row.cells, *missing] if row.width else missing)
+                row.width = width
+            row.text = (
+                f'{row.name}:{{"base":[{row.name},"{row.status}"],"hyperparameters":[{row.cells}],'
+                f'"metrics":[{metrics}]}}'
+            )
+
     def _row(self, trial_id: str) -> _Row:
         row = self._rows.get(trial_id)
         if row is None:
-            row = self._rows[trial_id] = _Row()
+            row = self._rows[trial_id] = _Row(dumps(trial_id))
             self.changed = True
         return row
 

@@ -1,9 +1,11 @@
 """Any Python value to a value that JSON can carry; knows no library by import."""
 
 import dataclasses
+import functools
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -16,7 +18,15 @@ Wire = None | bool | int | float | str | list["Wire"] | dict[str, "Wire"]
 MAX_TEXT_CHARS = 2_000  # a cell of a table; longer text is nobody's to read there
 MAX_ITEMS = 200  # of one list or dict: a table's cell again
 MAX_NODES = 20_000  # of one whole value: bounds the time on a huge nested one
+MAX_PLAIN = 1 << 256  # integers from here on are given in hexadecimal, as text
+MAX_NAME_CHARS = 200  # of a name that is kept to be used again
 MAX_DEPTH = 20  # deeper nesting is a cycle, or as good as one
+
+
+_FORM: Any = {"ensure_ascii": False, "separators": (",", ":")}
+_encode = json.JSONEncoder(**_FORM, allow_nan=False).encode
+_encode_any = json.JSONEncoder(**_FORM).encode
+_NOT_FINITE = re.compile("-?Infinity|NaN")
 
 
 def to_wire(value: Any, *, max_chars: int = MAX_TEXT_CHARS) -> Wire:
@@ -36,8 +46,35 @@ def to_wire(value: Any, *, max_chars: int = MAX_TEXT_CHARS) -> Wire:
 
 def dumps(value: Wire) -> str:
     """JSON text without blanks, NaN and lone surrogates, as it goes over the wire."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = _encode(value)
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def to_json(value: Any) -> str:
+    """The JSON text of any value: as ``dumps(to_wire(value))``, but fast for numbers."""
+    if type(value) is float:
+        return repr(value) if math.isfinite(value) else "null"
+    if type(value) is int and -MAX_PLAIN < value < MAX_PLAIN:
+        return repr(value)
+    return dumps(to_wire(value))
+
+
+def number_texts(values: Sequence[int | float | None]) -> list[str]:
+    """The JSON text of each number: all in one go, which is several times as fast."""
+    text = _encode_any(values)
+    if "N" in text or "I" in text:  # NaN and infinities; to look for these alone takes no time
+        text = _NOT_FINITE.sub("null", text)
+    return text[1:-1].split(",")
+
+
+def quoted(name: str) -> str:
+    """The JSON text of a name: of these there are few, and they come again and again."""
+    return _quoted(name) if len(name) <= MAX_NAME_CHARS else dumps(name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _quoted(name: str) -> str:
+    return dumps(name)
 
 
 def as_number(value: Any) -> int | float | None:
@@ -108,7 +145,7 @@ class _Converter:
         if value is None or value is True or value is False:
             return value
         if type(value) is int:
-            return value if value.bit_length() <= 256 else self._text(f"{value:#x}")
+            return value if -MAX_PLAIN < value < MAX_PLAIN else self._text(f"{value:#x}")
         if type(value) is str:
             return self._text(value)
         if depth > MAX_DEPTH or self._nodes_left < 0:

@@ -21,8 +21,14 @@ def trials(data: Any = None, rows: Any = None, **parts: Any) -> dict[str, Any]:
     return read
 
 
+def metric(*arguments: Any) -> dict[str, Any]:
+    """The payload of a metric as the other side reads it."""
+    read: dict[str, Any] = json.loads(payloads.metric(*arguments))
+    return read
+
+
 def test_a_metric_has_the_documented_form() -> None:
-    assert payloads.metric("training", "loss", np.float32(0.5), {"epoch": 10}, "abc123") == {
+    assert metric("training", "loss", np.float32(0.5), {"epoch": 10}, "abc123") == {
         "category": "training",
         "key": "loss",
         "value": 0.5,
@@ -32,18 +38,18 @@ def test_a_metric_has_the_documented_form() -> None:
 
 
 def test_outside_a_trial_there_is_no_trial_id() -> None:
-    assert "trial_id" not in payloads.metric("training", "loss", 1, {}, None)
+    assert "trial_id" not in metric("training", "loss", 1, {}, None)
     assert "trial_id" not in payloads.visualization("p", "train", 1, {}, None)
 
 
 def test_a_metric_that_is_not_finite_is_null() -> None:
-    data = payloads.metric("training", "loss", math.nan, {"lr": math.inf}, None)
+    data = metric("training", "loss", math.nan, {"lr": math.inf}, None)
     assert (data["value"], data["metrics"]) == (None, {"lr": None})
 
 
 def test_a_metric_keeps_what_was_logged_beside_it_whatever_it_is_called() -> None:
     beside = {"category": 1, "key": 2, "value": 3, "trial_id": 4}
-    data = payloads.metric("training", "loss", 0.5, beside, "t1")
+    data = metric("training", "loss", 0.5, beside, "t1")
     assert data["metrics"] == beside
     assert (data["category"], data["key"], data["value"]) == ("training", "loss", 0.5)
     assert data["trial_id"] == "t1"
@@ -155,7 +161,7 @@ def test_a_call_without_anything_is_a_value_error() -> None:
 def test_a_name_that_is_not_utf8_reaches_the_wire_readable(text: str) -> None:
     """A record that no database takes would block all the records after it."""
     for data in (
-        payloads.metric(text, text, 1, {text: 1}, text),
+        metric(text, text, 1, {text: 1}, text),
         payloads.visualization(text, text, 1, {text: 1}, text),
         payloads.message(text),
         payloads.trials(None, {text: {text: text}}, [text], [text], [text], text),

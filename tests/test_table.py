@@ -255,3 +255,41 @@ def test_the_size_of_a_snapshot_is_known_to_about_a_tenth(trials: int) -> None:
     snapshot = table.snapshot()
     rows = sum(len(dumps(each)) for each in snapshot["trials"].values())  # type: ignore[union-attr]
     assert abs(estimate_bytes(snapshot) - rows) <= rows / 10
+
+
+TEXTS = st.text(max_size=8) | st.sampled_from(["a\ud800", "é", '"', "a/b", ""])
+CELLS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.lists(st.integers())
+NUMBERS = st.none() | st.integers() | st.floats() | st.just(2**300)
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.dictionaries(st.sampled_from(["lr", "net", "é", "x y"]), CELLS, max_size=3),
+        st.dictionaries(st.sampled_from(["loss", "m1", "m2", "m3", "m4"]), NUMBERS, max_size=3),
+        st.sampled_from(["RUNNING", "PAUSED", "TERMINATED", "ERROR"]),
+    ),
+    max_size=12,
+)
+
+
+@given(CHANGES, st.booleans())
+def test_the_text_of_a_table_is_the_json_of_its_snapshot_after_each_change(
+    changes: list[Any], is_each: bool
+) -> None:
+    table = Table("loss")
+    for trial, config, metrics, status in changes:
+        table.set_config(trial, config)
+        table.set_metrics(trial, metrics)
+        table.set_status(trial, status)
+        if is_each:
+            assert json.loads(table.to_json("a")) == json.loads(dumps(table.snapshot("a")))
+    assert json.loads(table.to_json()) == json.loads(dumps(table.snapshot()))
+
+
+def test_the_text_has_as_many_columns_as_the_table() -> None:
+    table = Table("loss")
+    for trial in range(30):
+        table.set_config(f"t{trial}", {f"h{trial}_{index}": index for index in range(9)})
+        table.to_json()
+    assert json.loads(table.to_json()) == json.loads(dumps(table.snapshot()))
+    row = json.loads(table.to_json())["trials"]["t0"]["hyperparameters"]
+    assert len(row) == MAX_HYPERPARAMETERS

@@ -51,14 +51,15 @@ class Pending:
             False if there was no room: the record is dropped, and counted. For a snapshot there
             is always room, since there is only one of its kind.
         """
+        size = record.size()
         if record.event in SNAPSHOTS:
             self._remove_unsent(record.event)
-        elif self._bytes + record.size() > MAX_PENDING_BYTES or len(self) >= MAX_PENDING_RECORDS:
+        elif self._bytes + size > MAX_PENDING_BYTES or len(self) >= MAX_PENDING_RECORDS:
             self._dropped += 1
             return False
         self._last += 1
-        self._unsent.append(record._replace(seq=self._last))
-        self._bytes += record.size()
+        self._unsent.append(Record(self._last, *record[1:]))
+        self._bytes += size
         return True
 
     def next_batch(self, limit: int = MAX_BATCH_RECORDS) -> Batch | None:

@@ -1,5 +1,6 @@
 """The end of a sweep: every trial's model, the best trial, the last table, the summary."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -196,13 +197,11 @@ def _register_best(run: TrainRun, sweep: FinishedSweep) -> None:
 
 def _send_last_table(run: TrainRun, sweep: FinishedSweep) -> None:
     """Send the newest table again, with its winner; from the results where there is none."""
-    table = run._table
-    rows = table["trials"] if table else {}
-    is_whole = isinstance(rows, dict) and all(each.trial_id in rows for each in sweep.outcomes)
-    if table is None or not is_whole:
+    table = json.loads(run._table) if run._table else None
+    if table is None or not all(each.trial_id in table["trials"] for each in sweep.outcomes):
         table = table_of(sweep, _columns_before(run))
     winner = "" if sweep.best is None else sweep.outcomes[sweep.best].trial_id
-    run.log_trials({**(table or {}), "best_trial": winner})
+    run.log_trials({**table, "best_trial": winner})
 
 
 def _columns_before(run: TrainRun) -> Columns:

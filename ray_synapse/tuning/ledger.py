@@ -102,7 +102,9 @@ class Ledger:
     def look(self, trials: Sequence[Any]) -> None:
         """Catch what no hook tells: trials that wait, are paused, cut off, or were restored."""
         for trial in list(trials):
-            if trial.trial_id not in self._settled:
+            trial_id, status = trial.trial_id, trial.status
+            is_told = status not in ENDED and self.table.shows(trial_id, status)
+            if not (is_told or trial_id in self._settled):
                 self._look_at(trial)
 
     def fail(self, trial_id: str, error: str) -> None:
@@ -158,13 +160,13 @@ class Ledger:
 
     def _look_at(self, trial: Any) -> None:
         trial_id, status = trial.trial_id, trial.status
-        result = own_result(trial)
         if not self.table.knows(trial_id):
             # Tune's own config may be the next one, which PBT chose and the trial never ran.
+            result = own_result(trial)
             self.table.set_config(trial_id, result.get("config") or trial.config)
             self.table.set_metrics(trial_id, measured(result, self._metric))
         if status in ENDED:
-            self.table.set_metrics(trial_id, measured(result, self._metric))
+            self.table.set_metrics(trial_id, measured(own_result(trial), self._metric))
             if self.table.is_told_ended(trial_id):  # else it may only be on its way to PAUSED
                 self._settled.add(trial_id)
         self.table.set_status(trial_id, status)

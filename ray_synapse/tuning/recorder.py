@@ -12,7 +12,7 @@ from typing import Any
 from ray_synapse import console, signals
 from ray_synapse.run import SWEEP_STOP_S
 from ray_synapse.settings import Mode
-from ray_synapse.table import ENDED, estimate_bytes
+from ray_synapse.table import ENDED
 from ray_synapse.tuning import loop
 from ray_synapse.tuning.bar import Bar
 from ray_synapse.tuning.end import CUT_OFF, End
@@ -23,7 +23,7 @@ from ray_synapse.tuning.story import number_of
 from ray_synapse.tuning.waiting import Waiting
 
 MAX_EVENTS = 10_000  # a minute of a very busy sweep; the table itself recovers from Tune's trials
-GATHER_S = 0.05  # between two looks at the events: each look takes Tune's loop a little time
+GATHER_S = 0.1  # between two looks at the events: each look takes Tune's loop a little time
 GATHER_RESULTS = 100  # sent together: a call of the relay takes about so many
 MIN_INTERVAL_S = 1.0  # between two tables: nobody reads faster
 MAX_SHARE = 0.005  # of the time may go into tables: 1 % with the first one, which comes at once
@@ -77,6 +77,7 @@ class Recorder:
         self._overflow = 0
         self._wake = threading.Event()
         self._stopping = False
+        self._stop_told = threading.Event()  # it is stopping: the thread sleeps no more
         self._end: End | None = None
         self._waiting = Waiting()
         self._interval = MIN_INTERVAL_S
@@ -104,8 +105,7 @@ class Recorder:
         """Tune is done: the thread sends the last table and ends. Waits for nothing."""
         self.seen(trials)
         self._end = how
-        self._stopping = True
-        self._wake.set()
+        self._tell_to_stop()
 
     # For the end of the run, on the script's thread.
 
@@ -130,11 +130,15 @@ class Recorder:
 
     def stop(self, timeout: float) -> None:
         """Send the last table, within the timeout in seconds."""
-        self._stopping = True
-        self._wake.set()
+        self._tell_to_stop()
         self._thread.join(timeout)
         if self._thread.is_alive():
             console.say_once(f"the last table could not be handed over within {timeout:g} s")
+
+    def _tell_to_stop(self) -> None:
+        self._stopping = True
+        self._stop_told.set()
+        self._wake.set()
 
     # The thread.
 
@@ -148,7 +152,7 @@ class Recorder:
             if stopping:
                 self._bar.leave()
                 return
-            time.sleep(GATHER_S)
+            self._stop_told.wait(GATHER_S)
 
     @staticmethod
     @contextmanager
@@ -207,16 +211,10 @@ class Recorder:
             self._close_ledger()
         best = table.best(self.mode)
         winner = best[0] if best and self._end else ""
-        size = 0
-        if table.changed or winner:
-            snapshot = table.snapshot(winner)
-            size = estimate_bytes(snapshot)
-            built = time.perf_counter() - started
-            self._sink.log_trials(snapshot)
-            if self._sink.is_ours:  # then log_trials only turns it into JSON: part of building it
-                built = time.perf_counter() - started
-        else:
-            built = time.perf_counter() - started
+        size, send = self._sink.made(table, winner) if table.changed or winner else (0, None)
+        built = time.perf_counter() - started
+        if send is not None:
+            send()  # not counted: somebody else's run may block
         self.building_s += built
         self._interval = max(MIN_INTERVAL_S, built / MAX_SHARE, size / MAX_BYTES_PER_S)
         self._next_table = time.monotonic() + self._interval

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from ray_synapse import console
 from ray_synapse.run import FLUSH_S, TrainRun
+from ray_synapse.table import Table, estimate_bytes
 
 TAKEN_NAMES = ("self", "category", "key", "value")  # parameters of log_metric itself
 
@@ -26,9 +28,17 @@ class Sink:
         self.is_ours = isinstance(run, TrainRun)
         self._run = run
 
-    def log_trials(self, snapshot: Mapping[str, Any]) -> None:
-        """Log the whole table."""
-        self._call(self._run.log_trials, **snapshot)
+    def made(self, table: Table, best_trial: str) -> tuple[int, Callable[[], None]]:
+        """Make what is to be sent of a table.
+
+        Returns:
+            About how many bytes it has as JSON, and what sends it.
+        """
+        if self.is_ours:
+            text = table.to_json(best_trial)
+            return len(text), partial(self._run._put_table, text)
+        snapshot = table.snapshot(best_trial)
+        return estimate_bytes(snapshot), partial(self._call, self._run.log_trials, **snapshot)
 
     def log_result(self, trial_id: str, iteration: Any, metrics: Mapping[str, Any]) -> None:
         """Log a result as a metric record of its trial."""
