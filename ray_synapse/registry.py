@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from ray_synapse.backend.protocol import BackendSpec, JobId
 from ray_synapse.delivery import cluster
@@ -56,6 +57,17 @@ def bound(run: TrainRun) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A run in a pickle that stays in this process, or goes to a later one: it needs no relay."""
+
+    spec: RunSpec
+
+    def run(self) -> TrainRun:
+        """The run that it stands for, as this process has it."""
+        return revive(self.spec)
 
 
 def revive(spec: RunSpec) -> TrainRun:

@@ -69,11 +69,26 @@ class Channel(Pump):
                     f"job {self._job}: too many records wait to be written, new ones are dropped "
                     f"and counted. Is {self._spec.describe()} writable and its disk not full?"
                 )
+            seq, is_large = self._pending.last, record.size() > relay.PIECE_BYTES
             if not self._gathering:
-                self._pump()
-            seq, by_relay = self._pending.last, self._link.relay is not None
-        if by_relay and record.size() > relay.PIECE_BYTES:
+                self._pump() if is_large or event != "metric" else self._pump_or_buffer()
+            by_relay = self._link.relay is not None
+        if by_relay and is_large:
             self._wait_for(seq, LARGE_RECORD_WAIT_S)
+
+    @contextmanager
+    def buffered(self) -> Iterator[None]:
+        """Let metrics of this block that follow each other within 20 ms go together to the relay.
+
+        For the code of a trial, which Tune ends only after a report or its return: ``push`` sends
+        what is left before each of them, and so does the end of the block.
+        """
+        self._may_buffer = True
+        try:
+            yield
+        finally:
+            self._may_buffer = False
+            self.push()
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
@@ -124,13 +139,18 @@ class Channel(Pump):
             )
         return fetch_by_relay(partial(relay.ask, found), Path(self._spec.home), model_id)
 
-    def open_relay(self, *, own: bool = False) -> None:
-        """Make sure of the relay where this process makes it: from now on, if ``own``."""
+    def open_relay(self) -> None:
+        """Make sure of the relay, where this process makes it: somebody else will ask for it."""
         with self._lock:
-            if own:
-                self._link.own()
+            self._link.needed = True
             if self._link.owned:
                 self._refresh_link()
+
+    def own_relay(self) -> None:
+        """Make the relay from now on, if one is needed."""
+        with self._lock:
+            self._link.own()
+            self._refresh_link()
 
     def inherit(self, other: "Channel", address: relay.RelayAddress) -> None:
         """Take over the relay and its address from another channel, which gets that ``address``."""

@@ -33,6 +33,7 @@ class RelayLink:
     ) -> None:
         self.spec, self.job, self.address = spec, job, address
         self.owned = owned
+        self.needed = False  # other processes have the run; for its own one the owner starts none
         self._forked, self._closed = forked, False
         self._session: str | None = None  # the connection to Ray that the relay belongs to
         self._relay: Any = None
@@ -77,6 +78,7 @@ class RelayLink:
             address: Its address from now on.
         """
         self.address, other.address = other.address, address
+        self.needed = self.needed or other.needed
         if other.relay is not None and relay.answers(other.relay, "serve", self.spec, self.job):
             self._session, self._relay = other._session, other.relay
         other.close()
@@ -87,7 +89,9 @@ class RelayLink:
 
     def _look(self) -> None:
         now = time.monotonic()
-        if self._closed or now < self._find_at or not (self.owned or cluster.in_worker()):
+        if self._closed or now < self._find_at:
+            return
+        if not (self.needed if self.owned else cluster.in_worker()):
             return
         self._find_at = now + FIND_RELAY_S
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ray_synapse import console
 from ray_synapse.backend.protocol import Backend, BackendSpec, Batch, JobId
 from ray_synapse.delivery import relay
+from ray_synapse.delivery.flusher import BUFFER_S, flusher
 from ray_synapse.delivery.link import RelayLink
 from ray_synapse.delivery.pending import MAX_BATCH_RECORDS, Pending
 from ray_synapse.errors import NotFoundError, StorageError
@@ -41,6 +42,9 @@ class Pump:
         self._answers: deque[tuple[int, int | BaseException]] = deque()
         self._answered = threading.Event()
         self._gathering = False  # between the beginning and the end of `gathered`
+        self._may_buffer = False  # between the beginning and the end of `buffered`
+        self._is_buffering = False  # the flusher will move what is put
+        self._pumped_at = 0.0
         self._careful = False  # a batch was refused: one record at a time, to find which
         self._retry_at = 0.0
         self._retrying = False
@@ -48,8 +52,21 @@ class Pump:
 
     # All under the lock.
 
+    def _pump_or_buffer(self) -> None:
+        """Move what can be moved: now, or with a relay a moment after the last time."""
+        if self._is_buffering:
+            return
+        is_early = time.monotonic() - self._pumped_at < BUFFER_S
+        may_wait = self._may_buffer and is_early and self._link.relay is not None
+        if may_wait and flusher.soon(self.push):
+            self._is_buffering = True
+        else:
+            self._pump()
+
     def _pump(self) -> None:
         """Move what can be moved now."""
+        self._is_buffering = False
+        self._pumped_at = time.monotonic()
         self._drain()
         self._refresh_link()
         if self._courier is not None:
@@ -133,6 +150,12 @@ class Pump:
             if self._link.relay is not None and (self._ping is None or self._ping.done()):
                 self._ping = self._link.relay.ping.remote().future()
                 self._ping.add_done_callback(partial(self._on_answer, self._round))
+
+    def push(self) -> None:
+        """Send what is buffered on its way."""
+        with self._lock:
+            if self._is_buffering:
+                self._pump()
 
     def _on_answer(self, round_: int, future: "Future[int]") -> None:
         """Note an answer of the relay. Runs on Ray's own thread, so it takes no lock."""

@@ -192,6 +192,7 @@ class EarlyUploads:
                 outcome = outcome_of(trial)
                 artifact = resolve(outcome)
                 if artifact and artifact.source == "checkpoint" and not outcome.error:
+                    self._run._channel.open_relay()  # uploads from here would slow Tune's loop
                     request_model(self._run, _search_space(self._run), outcome, artifact)
             except Exception as error:  # a file system's
                 console.say_once(f"job {self._run.job_id}: a model is left for the end: {error}")

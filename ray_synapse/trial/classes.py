@@ -2,6 +2,7 @@
 
 import types
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,9 @@ class _Logged(tune.Trainable):  # type: ignore[misc]  # Ray has no full hints
 
     def step(self) -> dict[str, Any]:
         """The class's own step, its result as a dict that has the metric."""
-        return self._ray_synapse_results.complete(super().step())
+        results = self._ray_synapse_results
+        with results.run._channel.buffered() if results.run is not None else nullcontext():
+            return results.complete(super().step())
 
     def save_checkpoint(self, checkpoint_dir: str) -> Any:
         """The class's own, and the files at ``run.checkpoint_output``."""

@@ -45,7 +45,7 @@ class Reports:
     def report(self, metrics: Any, checkpoint: Any = None, **options: Any) -> None:
         """Take the place of the session's ``report``."""
         if not isinstance(metrics, Mapping) or END_MARK in metrics:
-            self._send(metrics, checkpoint=checkpoint, **options)
+            self._hand_over(metrics, checkpoint, options)
             return
         with self._lock:
             metrics = {key: plain(value) for key, value in metrics.items()}
@@ -129,10 +129,15 @@ class Reports:
                     self._source = None
             if self._source is not None:
                 metrics[CHECKPOINT_SOURCE] = self._source
-            self._send(metrics, checkpoint=checkpoint, **options)
+            self._hand_over(metrics, checkpoint, options)
         finally:
             self._remove(held)
             self._remove(temporary)
+
+    def _hand_over(self, metrics: Any, checkpoint: Any, options: dict[str, Any]) -> None:
+        if self._run is not None:
+            self._run._channel.push()  # once Tune has the report it may end this process
+        self._send(metrics, checkpoint=checkpoint, **options)
 
     def _output_changed(self) -> bool:
         output = self._run.checkpoint_output if self._run else None

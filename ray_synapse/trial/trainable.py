@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from ray import tune
@@ -179,14 +180,15 @@ def _call(function: Callable[[], Any], metric: str | None, run: TrainRun | None)
     # From the class: an actor that is used again has the wrapper of the trial before on it.
     reports = Reports(type(session).report.__get__(session), metric, run)
     session.report = reports.report
-    try:
-        value = function()
-        if inspect.isgenerator(value):
-            for item in value:
-                if result := normalized(item, metric):
-                    session.report(result)
-            value = None
-        reports.returned(value)
-    finally:
-        reports.clean_up()
+    with run._channel.buffered() if run is not None else nullcontext():
+        try:
+            value = function()
+            if inspect.isgenerator(value):
+                for item in value:
+                    if result := normalized(item, metric):
+                        session.report(result)
+                value = None
+            reports.returned(value)
+        finally:
+            reports.clean_up()
     return None

@@ -12,6 +12,7 @@ from ray_synapse import console
 from ray_synapse.backend.protocol import JobId
 from ray_synapse.delivery import cluster
 from ray_synapse.errors import SettingsError
+from ray_synapse.registry import Handle
 from ray_synapse.run import TrainRun
 from ray_synapse.settings import Mode, check_mode
 from ray_synapse.table import Columns
@@ -196,9 +197,15 @@ class _TuneTrialsLoggingCallback(Callback):  # type: ignore[misc]  # Ray has no 
     def __getstate__(self) -> dict[str, Any]:
         cluster.refuse_client()
         state = {**self.__dict__, "_recorder": None, "_own_run": None, "_space": {}}
-        if self._run is not None and not can_pickle(self._run):
+        if isinstance(self._run, TrainRun):
+            state["_run"] = Handle(self._run._as_spec())
+        elif self._run is not None and not can_pickle(self._run):
             state.update(_run=None, _run_left_out=True)
         return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        run = state["_run"]
+        self.__dict__.update(state, _run=run.run() if isinstance(run, Handle) else run)
 
     # Inside.
 

@@ -31,9 +31,7 @@ def agreed(word: str, ours: Any, our_source: str, theirs: Any, their_source: str
 
 
 def can_pickle(run: Any) -> bool:
-    """Whether a run can go into the pickle that Tune makes of its callbacks."""
-    if isinstance(run, TrainRun):
-        return True
+    """Whether a run of somebody else can go into the pickle that Tune makes of its callbacks."""
     try:
         cloudpickle.dumps(run)
     except Exception:

@@ -27,6 +27,15 @@ class Caller:
             self.run.log_metric("training", "loss", value)
         return self.run.stats()
 
+    def handed_over(self, first, buffered=False):
+        """Log ten metrics: whether nothing was kept back, after each of them and at the end."""
+        channel, found = self.run._channel, []
+        with channel.buffered() if buffered else contextlib.nullcontext():
+            for value in range(first, first + 10):
+                self.run.log_metric("training", "loss", value)
+                found.append(not channel._pending._unsent)
+        return [*found[: 10 - buffered], *[not channel._pending._unsent] * buffered]
+
     def log_image(self, index, size):
         self.run.log_visualization("images", "train", index, b"\x89PNG\r\n\x1a\n" + b"x" * size)
 
@@ -64,6 +73,19 @@ def test_a_record_survives_that_its_process_is_killed_right_after(cluster):
         assert len(record["file"]) > 800_000
 
 
+def test_only_the_code_of_a_trial_may_keep_metrics_back_for_a_moment(cluster):
+    """Whatever else dies after it has logged must have handed over all of it."""
+    run = ray_synapse.init("buffers")
+    caller = Caller.remote(run)
+    ray.get(caller.log.remote(0, 1))
+    assert ray.get(caller.handed_over.remote(0)) == [True] * 10
+    kept = ray.get(caller.handed_over.remote(10, buffered=True))
+    assert kept[-1] is True  # what was left, at the end of the block
+    assert False in kept[:-1]
+    assert ray.get(caller.flush.remote())
+    assert values(run.job_id) == [0, *range(20)]
+
+
 def test_a_lost_relay_costs_no_record(cluster):
     run = ray_synapse.init("lost")
     caller = Caller.remote(run)
@@ -89,6 +111,9 @@ def test_a_pickled_run_is_small_and_holds_no_connection(cluster):
 def test_the_relay_takes_no_cpu_and_ends_with_its_run(cluster):
     run = ray_synapse.init("costs")
     before = ray.available_resources()["CPU"]
+    run.log_message("nobody else has the run")
+    assert not exists(run._spec.relay.name, run._spec.relay.namespace)
+    ray.cloudpickle.dumps(run)
     run.log_message("hello")
     name, namespace = run._spec.relay.name, run._spec.relay.namespace
     ray.get_actor(name, namespace=namespace)
@@ -101,6 +126,7 @@ def test_the_relay_takes_no_cpu_and_ends_with_its_run(cluster):
 
 def test_a_relay_that_hangs_costs_no_record(cluster):
     run = ray_synapse.init("hangs")
+    ray.cloudpickle.dumps(run)
     run.log_message("first")
     assert run._channel.flush(20)
     pid = newest_process(b"ray::Relay")

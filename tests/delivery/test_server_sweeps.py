@@ -362,6 +362,7 @@ def test_a_server_that_is_away_for_the_whole_sweep_changes_nothing_in_it(
 @pytest.mark.parametrize("is_up", [True, False])
 def test_the_relay_ends_with_its_run_and_leaves_the_outbox_to_others(cluster, proxy, job, is_up):
     run = ray_synapse.init("ends", host=proxy.url, job_id=job, deadline_s=0.5)
+    ray.cloudpickle.dumps(run)
     run.log_message("hello")
     assert run._channel.flush(20)
     relay = run._spec.relay
