@@ -1,6 +1,5 @@
-"""One upload of one archive: in one pass over its files, with one chunk in memory."""
+"""One upload of one archive: in one pass over its files, with about one chunk in memory."""
 
-import hashlib
 import time
 import uuid
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from ray_synapse.archive import Archive
 from ray_synapse.backend.http import HttpApi
 from ray_synapse.delivery.outbox.models import ModelRow
 from ray_synapse.delivery.outbox.outbox import Outbox
+from ray_synapse.delivery.reading import Chunk, Reading
 from ray_synapse.delivery.retry import Verdict, at_least_asked, verdict
 from ray_synapse.errors import BackendError, NotFoundError
 
@@ -67,30 +67,27 @@ class UploadStream:
         """Send what the server lacks, and end the upload. Gives its id."""
         if self._upload is not None and self._ask().get("completed_at"):
             return self._done()
-        digest, chunk, start = hashlib.md5(usedforsecurity=False), bytearray(), 0
-        for piece in self._archive.pieces():
-            digest.update(piece)
-            chunk += piece
-            if len(chunk) >= CHUNK_BYTES:
-                self._send_from(chunk, start, CHUNK_BYTES)
-                start += CHUNK_BYTES
-                del chunk[:CHUNK_BYTES]
-            self._stop_if_paused()
-        self._send_from(chunk, start, len(chunk))
-        self._finish(digest.hexdigest())
+        with Reading(self._archive.pieces(), self._stop_if_paused) as reading:
+            for start in range(0, self._archive.size, CHUNK_BYTES):
+                chunk = Chunk(reading, min(CHUNK_BYTES, self._archive.size - start))
+                self._send_from(chunk, start)
+                chunk.finish()  # what the server has already is needed for the MD5
+                self._stop_if_paused()
+            md5 = reading.md5()
+        self._finish(md5)
         return self._done()
 
-    def _send_from(self, chunk: bytearray, start: int, length: int) -> None:
+    def _send_from(self, chunk: Chunk, start: int) -> None:
         """Send what the server lacks of a chunk; after a failure it is asked what that is."""
-        waits = iter(SETTLE_S)
-        while not self._is_sure or self._offset < start + length:
+        waits, end = iter(SETTLE_S), start + chunk.length
+        while not self._is_sure or self._offset < end:
             try:
                 if not self._is_sure:
                     self._ask()
                 if self._offset < start:
                     raise NotFoundError(f"upload {self._upload} has lost what was sent before")
-                if self._offset < start + length:
-                    self._put(chunk, start, length)
+                if self._offset < end:
+                    self._put(chunk, start)
             except BackendError as error:
                 self._is_sure = self._upload is None
                 wait = next(waits, None)
@@ -105,21 +102,17 @@ class UploadStream:
         self._is_sure = True
         return state
 
-    def _put(self, chunk: bytearray, start: int, length: int) -> None:
-        first, last = self._offset, start + length - 1
+    def _put(self, chunk: Chunk, start: int) -> None:
+        first, last = self._offset, start + chunk.length - 1
         self._sent = first  # what is sent again does not count twice
-        part = memoryview(chunk)[first - start : length]
-        try:
-            answer = self._api.put_chunk(
-                self._upload,
-                self._name,
-                f"bytes {first}-{last}/{self._archive.size}",
-                part,
-                key=f"chunk-{self._nonce}-{first}-{last}",
-                on_sent=self._note_sent,
-            )
-        finally:
-            part.release()  # a bytearray in use cannot be cut
+        answer = self._api.put_chunk(
+            self._upload,
+            self._name,
+            f"bytes {first}-{last}/{self._archive.size}",
+            chunk.after(first - start),
+            key=f"chunk-{self._nonce}-{first}-{last}",
+            on_sent=self._note_sent,
+        )
         self._offset = last + 1
         if self._upload is None:
             self._upload = str(answer["id"])

@@ -2,8 +2,17 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 PIECE_BYTES = 256 << 10  # copied at a time; 200 of them are a chunk of 50 MiB
+
+
+class Pieces(Protocol):
+    """The bytes of a chunk, in pieces; they can be gone through more than once."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
 
 
 class ChunkBody:
@@ -13,17 +22,22 @@ class ChunkBody:
 
     Args:
         filename: What the client calls the file.
-        chunk: The bytes; they are copied piece by piece only.
+        chunk: The bytes, or their pieces; they are copied piece by piece only.
         on_sent: Called with the number of bytes of each piece when it is sent.
     """
 
     def __init__(
         self,
         filename: str,
-        chunk: bytes | bytearray | memoryview,
+        chunk: bytes | bytearray | memoryview | Pieces,
         on_sent: Callable[[int], None] | None,
     ) -> None:
-        self._chunk, self._on_sent = memoryview(chunk).cast("B"), on_sent
+        self._chunk: memoryview | Pieces = (
+            memoryview(chunk).cast("B")
+            if isinstance(chunk, (bytes, bytearray, memoryview))
+            else chunk
+        )
+        self._on_sent = on_sent
         line = f"--{uuid.uuid4().hex}"
         field = "Content-Disposition: form-data; name="
         head = (
@@ -40,13 +54,19 @@ class ChunkBody:
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._head
-        for first in range(0, len(self._chunk), PIECE_BYTES):
-            piece = bytes(self._chunk[first : first + PIECE_BYTES])
+        for piece in self._pieces():
             yield piece
             if self._on_sent is not None:
                 self._on_sent(len(piece))
         yield self._tail
 
+    def _pieces(self) -> Iterator[bytes]:
+        for whole in (self._chunk,) if isinstance(self._chunk, memoryview) else self._chunk:
+            view = memoryview(whole)
+            for first in range(0, len(view), PIECE_BYTES):
+                yield bytes(view[first : first + PIECE_BYTES])
+
     def close(self) -> None:
         """Let go of the chunk."""
-        self._chunk.release()
+        if isinstance(self._chunk, memoryview):
+            self._chunk.release()

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from ray_synapse.backend.api.checks import shown, stored
 from ray_synapse.backend.api.protocol import Json, Query
 from ray_synapse.backend.http.answers import Answer, refusal, said
-from ray_synapse.backend.http.chunk_body import ChunkBody
+from ray_synapse.backend.http.chunk_body import ChunkBody, Pieces
 from ray_synapse.backend.http.connection import Connection, Method
 from ray_synapse.backend.http.credentials import Credentials
 from ray_synapse.errors import NoAnswerError, RefusedError
@@ -87,7 +87,7 @@ class HttpApi:
         upload: str | None,
         filename: str,
         content_range: str,
-        chunk: bytes | bytearray | memoryview,
+        chunk: bytes | bytearray | memoryview | Pieces,
         *,
         key: str | None = None,
         on_sent: Callable[[int], None] | None = None,
@@ -98,7 +98,8 @@ class HttpApi:
             upload: The ``id`` of an upload that goes on.
             filename: What the client calls the file.
             content_range: ``bytes <first>-<last>/<total>``; ``first`` is the upload's ``offset``.
-            chunk: The bytes. They are not copied, so they must not change before the answer.
+            chunk: The bytes, or their pieces. They are not copied, so they must not change before
+                the answer.
             key: The idempotency key.
             on_sent: Called with the number of bytes of each piece that went out. What it raises
                 ends the call.
