@@ -10,7 +10,7 @@ from typing import Any
 from ray_synapse.backend.database import BRIEF, DATABASE, JSON_FIELDS, as_id, now, parsed
 from ray_synapse.backend.models import MODELS, Models
 from ray_synapse.backend.protocol import SNAPSHOTS, Batch, Counts, JobId, Left, Record
-from ray_synapse.backend.store import insert, update
+from ray_synapse.backend.store import insert, insert_many, update
 from ray_synapse.errors import SettingsError
 from ray_synapse.values import Wire, dumps
 
@@ -112,7 +112,17 @@ class LocalBackend(Models):
             kept = self._kept(db, job, batch.process)
             fresh = batch.beyond(kept)
             for record in fresh:
-                _insert(db, job, batch.process, record)
+                if record.event in SNAPSHOTS:
+                    _put_snapshot(db, job, record)
+            insert_many(
+                db,
+                "INSERT INTO logs (job, event, time, data, step, level, process, seq, file)",
+                [
+                    _row(job, batch.process, record)
+                    for record in fresh
+                    if record.event not in SNAPSHOTS
+                ],
+            )
             last = fresh[-1].seq if fresh else kept
             db.execute(
                 "INSERT INTO processes VALUES (?, ?, ?, ?, ?, ?, ?) "
@@ -169,22 +179,19 @@ class LocalBackend(Models):
         return int(row["seq"]) if row else 0
 
 
-def _insert(db: sqlite3.Connection, job: JobId, process: str, record: Record) -> None:
+def _put_snapshot(db: sqlite3.Connection, job: JobId, record: Record) -> None:
     if record.event == "progress":
         db.execute("UPDATE jobs SET progress_record = ? WHERE id = ?", (record.data, job))
-    if record.event in SNAPSHOTS:
-        db.execute(
-            "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)",
-            (job, record.event, record.time, record.data),
-        )
-        return
     db.execute(
-        "INSERT INTO logs (job, event, time, data, step, level, process, seq, file) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *(job, record.event, record.time, record.data, record.step, record.level),
-            *(process, record.seq, record.file),
-        ),
+        "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)",
+        (job, record.event, record.time, record.data),
+    )
+
+
+def _row(job: JobId, process: str, record: Record) -> tuple[Any, ...]:
+    return (
+        *(job, record.event, record.time, record.data, record.step, record.level),
+        *(process, record.seq, record.file),
     )
 
 

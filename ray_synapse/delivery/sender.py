@@ -31,6 +31,7 @@ class Lane:
     def __init__(self) -> None:
         self.backoff = Backoff()
         self.spaced_until = 0.0
+        self.empty_until = 0.0  # there was nothing: looking again at once would only cost time
         self.one_by_one = False  # something in the last request was refused: find which
 
     def failed(self, error: BackendError) -> None:
@@ -86,8 +87,10 @@ class Sender:
         for _ in range(len(self._lanes)):
             lane, send = self._lanes[0]
             self._lanes.append(self._lanes.pop(0))  # each has its turn
-            if self._is_due(lane) and send(lane):
-                return 0.0
+            if self._is_due(lane):
+                if send(lane):
+                    return 0.0
+                lane.empty_until = time.monotonic() + POLL_S
         return POLL_S
 
     def _note_outcome(self, then: Callable[[], None] | None = None) -> None:
@@ -98,7 +101,7 @@ class Sender:
             self._then = None
 
     def _is_due(self, lane: Lane) -> bool:
-        if self._standing.left(lane.backoff):
+        if self._standing.left(lane.backoff) or time.monotonic() < lane.empty_until:
             return False
         return time.monotonic() >= lane.spaced_until or self._outbox.is_hurried()
 

@@ -2,11 +2,13 @@
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ray_synapse.backend.protocol import SNAPSHOTS, Batch, JobId, Record
-from ray_synapse.delivery.outbox.base import OutboxStore, count_gone, leave_note, seconds
+from ray_synapse.backend.store import insert_many
+from ray_synapse.delivery.outbox.base import UNDER_WAY, OutboxStore, count_gone, leave_note, seconds
 from ray_synapse.formats import size_of
 from ray_synapse.values import Wire, dumps
 
@@ -14,6 +16,7 @@ DEFAULT_LIMIT_BYTES = 1 << 30
 KEPT_SHARE = 0.9  # of the limit is left by a clean-up: so that not each record needs one
 ROW_BYTES = 150  # that an entry takes in the database beside its body, about
 DROPPABLE = ("visualization", "metric")  # in this order; nothing else is ever dropped
+DROPPED = f"NOT (state = 'waiting' AND id <= ({UNDER_WAY}))"  # not what is on its way
 
 
 class Arrivals(OutboxStore):
@@ -40,8 +43,7 @@ class Arrivals(OutboxStore):
             row = db.execute(query, (batch.process,)).fetchone()
             kept = row["seq"] if row else 0
             fresh = batch.beyond(kept)
-            for record in fresh:
-                _insert_record(db, self._job, batch.process, record)
+            _insert_records(db, self._job, batch.process, fresh)
             last = fresh[-1].seq if fresh else kept
             db.execute(
                 "INSERT INTO processes VALUES (?, ?, ?, ?, ?) "
@@ -91,7 +93,7 @@ def put_snapshot(db: sqlite3.Connection, kind: str, data: str) -> None:
 def put_record(db: sqlite3.Connection, job: JobId, record: Record) -> None:
     """Add a record of the job that no process has numbered."""
     _count_unnumbered(db)
-    _insert_record(db, job, "", record)
+    _insert_records(db, job, "", [record])
 
 
 def _count_unnumbered(db: sqlite3.Connection) -> None:
@@ -101,19 +103,20 @@ def _count_unnumbered(db: sqlite3.Connection) -> None:
     )
 
 
-def _insert_record(db: sqlite3.Connection, job: JobId, process: str, record: Record) -> None:
-    if record.event == "progress":
-        insert_snapshot(db, "progress_record", process, record.data)
-        return
-    body = _entry(job, record)
-    if record.event in SNAPSHOTS:
-        insert_snapshot(db, record.event, process, body)
-        return
-    db.execute(
-        "INSERT INTO entries (process, event, body, size, state, time) "
-        "VALUES (?, ?, ?, ?, 'waiting', ?)",
-        (process, record.event, body, len(body.encode()), seconds()),
-    )
+def _insert_records(
+    db: sqlite3.Connection, job: JobId, process: str, records: Iterable[Record]
+) -> None:
+    rows, now = list[tuple[Any, ...]](), seconds()
+    for record in records:
+        if record.event == "progress":
+            insert_snapshot(db, "progress_record", process, record.data)
+            continue
+        body = _entry(job, record)
+        if record.event in SNAPSHOTS:
+            insert_snapshot(db, record.event, process, body)
+        else:
+            rows.append((process, record.event, body, len(body.encode()), "waiting", now))
+    insert_many(db, "INSERT INTO entries (process, event, body, size, state, time)", rows)
 
 
 def insert_snapshot(db: sqlite3.Connection, kind: str, process: str, data: str) -> None:
@@ -151,8 +154,7 @@ def _drop_oldest(db: sqlite3.Connection, event: str, excess: int) -> int:
     last, freed = 0, 0
     by_process: dict[str, int] = {}
     rows = db.execute(
-        "SELECT id, process, size FROM entries WHERE event = ? AND state != 'sending' ORDER BY id",
-        (event,),
+        f"SELECT id, process, size FROM entries WHERE event = '{event}' AND {DROPPED} ORDER BY id"
     )
     for row in rows:
         if freed >= excess:
@@ -160,8 +162,6 @@ def _drop_oldest(db: sqlite3.Connection, event: str, excess: int) -> int:
         last, freed = row["id"], freed + row["size"] + ROW_BYTES
         by_process[row["process"]] = by_process.get(row["process"], 0) + 1
     rows.close()
-    db.execute(
-        "DELETE FROM entries WHERE event = ? AND state != 'sending' AND id <= ?", (event, last)
-    )
+    db.execute(f"DELETE FROM entries WHERE event = '{event}' AND {DROPPED} AND id <= ?", (last,))
     count_gone(db, "dropped", by_process.items())
     return freed

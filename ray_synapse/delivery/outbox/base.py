@@ -23,6 +23,7 @@ from ray_synapse.values import Wire, dumps
 FOLDER = "outbox"  # below the home folder
 MAX_NAME_CHARS = 64  # of a job's id in a file's name; a UUID has 36
 WAITING = ("waiting", "sending")  # the states of what still has to go
+UNDER_WAY = "SELECT COALESCE(MAX(last), 0) FROM letters"  # the entries up to it that wait
 
 
 def outbox_path(home: str | Path, host: str | None, job: JobId) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ray_synapse.delivery.outbox.base import (
+    UNDER_WAY,
     WAITING,
     OutboxStore,
     at_one_moment,
@@ -17,6 +18,8 @@ TABLES = ("entries", "snapshots", "models")
 MAX_ID = (1 << 63) - 1  # SQLite's integers
 # Models that are delivered, but whose ids the job's result still lacks.
 UNPLACED = "SELECT 1 FROM models WHERE model IS NOT NULL AND places != '[]'"
+# What waits in between is the letter's own: nothing else ever gets the state again.
+IN_RANGE = "state = 'waiting' AND id BETWEEN ? AND ?"
 OF_PROCESS = "SELECT process, COUNT(*) AS number FROM {} GROUP BY process"
 
 
@@ -28,12 +31,16 @@ class Letter(NamedTuple):
         body: A JSON list of the entries.
         number: How many they are.
         time: When the first of them was logged, in seconds since 1970.
+        first: The id of the first of them.
+        last: The id of the last; what waits in between belongs to it.
     """
 
     key: str
     body: bytes
     number: int
     time: float
+    first: int
+    last: int
 
 
 class Snapshot(NamedTuple):
@@ -59,42 +66,45 @@ class Departures(OutboxStore):
             The letter; None if nothing waits, or not long enough.
         """
         with self._read() as db:
-            ids = _ripe(db, most, most_bytes, max_age_s)
-        if not ids:
+            rows = _ripe(db, most, most_bytes, max_age_s)
+        if not rows:
             return None
-        key = uuid.uuid4().hex
+        letter = _letter(uuid.uuid4().hex, rows)
         with self._write() as db:
-            db.execute(
-                "UPDATE entries SET state = 'sending', letter = ? "
-                "WHERE state = 'waiting' AND id <= ?",
-                (key, ids[-1]),
-            )
-            letter = _letter(db, key)
-        return letter if letter.number else None  # they may have been dropped for want of room
+            number = db.execute(f"SELECT COUNT(*) FROM entries WHERE {IN_RANGE}", letter[-2:])
+            if number.fetchone()[0] != letter.number:  # some were just dropped for want of room
+                return None
+            db.execute("INSERT INTO letters VALUES (?, ?, ?)", (letter.key, *letter[-2:]))
+        return letter
 
     def letters_under_way(self) -> list[Letter]:
         """What another holder had sent when it ended, and was never confirmed."""
-        query = (
-            "SELECT letter FROM entries WHERE state = 'sending' GROUP BY letter ORDER BY MIN(id)"
-        )
-        with self._read() as db:
-            return [_letter(db, row["letter"]) for row in db.execute(query).fetchall()]
+        with self._read() as db, at_one_moment(db):
+            query = f"SELECT id, body, time FROM entries WHERE {IN_RANGE} ORDER BY id"
+            letters = db.execute("SELECT key, first, last FROM letters ORDER BY first").fetchall()
+            found = [(key, db.execute(query, ends).fetchall()) for key, *ends in letters]
+        return [_letter(key, rows) for key, rows in found if rows]
 
     def letter_delivered(self, letter: Letter) -> None:
         """The server has confirmed it."""
-        where = "entries WHERE letter = ?"
+        where = f"entries WHERE {IN_RANGE}"
         with self._write() as db:
-            rows = db.execute(OF_PROCESS.format(where), (letter.key,)).fetchall()
-            count_gone(db, "delivered", [tuple(row) for row in rows])
-            db.execute(f"DELETE FROM {where}", (letter.key,))
+            if _forget(db, letter):
+                rows = db.execute(OF_PROCESS.format(where), letter[-2:]).fetchall()
+                count_gone(db, "delivered", [tuple(row) for row in rows])
+                db.execute(f"DELETE FROM {where}", letter[-2:])
 
     def letter_back(self, letter: Letter) -> None:
         """The server has not processed it: its entries wait again."""
-        self._set_letter(letter, "waiting", None)
+        with self._write() as db:
+            _forget(db, letter)
 
     def letter_set_aside(self, letter: Letter, state: str, reason: str) -> None:
         """It is not sent again, and kept: ``in_doubt`` or ``parked``."""
-        self._set_letter(letter, state, reason)
+        with self._write() as db:
+            if _forget(db, letter):
+                query = f"UPDATE entries SET state = ?, reason = ? WHERE {IN_RANGE}"
+                db.execute(query, (state, reason, *letter[-2:]))
 
     def take_snapshots(self, kinds: Collection[str], most: int = 1) -> list[Snapshot]:
         """The oldest waiting snapshots of these kinds; they are on their way from now on."""
@@ -163,14 +173,6 @@ class Departures(OutboxStore):
             ends = up_to or dict.fromkeys(TABLES, MAX_ID)
             return not any(_exists(db, table, ends[table]) for table in TABLES)
 
-    def _set_letter(self, letter: Letter, state: str, reason: str | None) -> None:
-        with self._write() as db:
-            db.execute(
-                "UPDATE entries SET state = ?, reason = ?, letter = CASE WHEN ? = 'waiting' "
-                "THEN NULL ELSE letter END WHERE letter = ?",
-                (state, reason, state, letter.key),
-            )
-
     def _return(self, snapshots: Iterable[Snapshot], state: str, reason: str | None) -> None:
         with self._write() as db:
             for each in snapshots:
@@ -182,35 +184,45 @@ class Departures(OutboxStore):
                     _set_snapshots(db, [each], state, reason)
 
 
-def _ripe(db: sqlite3.Connection, most: int, most_bytes: int, max_age_s: float) -> list[int]:
-    """The ids of the entries that go into the next letter; none if it is not time for it."""
-    query = "SELECT id, event, size, time FROM entries WHERE state = 'waiting' ORDER BY id LIMIT ?"
-    rows = db.execute(query, (most,)).fetchall()
-    ids, is_full = _fitting(rows, most, most_bytes)
+def _ripe(
+    db: sqlite3.Connection, most: int, most_bytes: int, max_age_s: float
+) -> list[sqlite3.Row]:
+    """The entries that go into the next letter; none if it is not time for it."""
+    query = (
+        "SELECT id, event, size, time, body FROM entries WHERE state = 'waiting' AND id > "
+        f"({UNDER_WAY}) ORDER BY id LIMIT ?"
+    )
+    rows, is_full = _fitting(db.execute(query, (most,)), most_bytes)
     is_young = bool(rows) and 0 <= seconds() - rows[0]["time"] < max_age_s
-    return ids if is_full or not is_young else []
+    return rows if is_full or len(rows) >= most or not is_young else []
 
 
-def _fitting(rows: Sequence[sqlite3.Row], most: int, most_bytes: int) -> tuple[list[int], bool]:
-    """The ids of the first entries that go into one letter, and whether no more would fit."""
-    ids: list[int] = []
+def _fitting(entries: Iterable[sqlite3.Row], most_bytes: int) -> tuple[list[sqlite3.Row], bool]:
+    """The first entries that go into one letter, and whether no more would fit.
+
+    No more of them are read than that: each may have a large image.
+    """
+    rows: list[sqlite3.Row] = []
     size = 1  # a bracket more than there are commas
-    for row in rows:
+    for row in entries:
         size += row["size"] + 1
         alone = row["event"] == "visualization"
-        if ids and (alone or size > most_bytes):
-            return ids, True
-        ids.append(row["id"])
+        if rows and (alone or size > most_bytes):
+            return rows, True
+        rows.append(row)
         if alone:
-            return ids, True
-    return ids, len(ids) >= most
+            return rows, True
+    return rows, False
 
 
-def _letter(db: sqlite3.Connection, key: str) -> Letter:
-    query = "SELECT body, time FROM entries WHERE letter = ? AND state = 'sending' ORDER BY id"
-    rows = db.execute(query, (key,)).fetchall()
-    body = f"[{','.join(row['body'] for row in rows)}]".encode()
-    return Letter(key, body, len(rows), rows[0]["time"] if rows else 0.0)
+def _letter(key: str, rows: Sequence[sqlite3.Row]) -> Letter:
+    body = f"[{','.join([row['body'] for row in rows])}]".encode()
+    return Letter(key, body, len(rows), rows[0]["time"], rows[0]["id"], rows[-1]["id"])
+
+
+def _forget(db: sqlite3.Connection, letter: Letter) -> bool:
+    """Note that a letter is not on its way any more. Returns whether it was."""
+    return db.execute("DELETE FROM letters WHERE key = ?", (letter.key,)).rowcount > 0
 
 
 def _snapshot(row: sqlite3.Row) -> Snapshot:

@@ -69,4 +69,19 @@ MIGRATIONS = (
         is_said INTEGER NOT NULL
     );
     """,
+    # An entry is written once and removed once: what is on its way is noted by letter alone. The
+    # column `letter` and the state `sending` of entries are not used any more.
+    """
+    CREATE TABLE letters (                     -- on their way: the waiting entries in a range
+        key TEXT PRIMARY KEY,
+        first INTEGER NOT NULL,                -- ids of entries
+        last INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO letters
+        SELECT letter, MIN(id), MAX(id) FROM entries WHERE state = 'sending' GROUP BY letter;
+    UPDATE entries SET state = 'waiting', letter = NULL WHERE state = 'sending';
+    DROP INDEX entries_by_letter;
+    DROP INDEX entries_by_event;
+    CREATE INDEX entries_images ON entries (id) WHERE event = 'visualization';
+    """,
 )

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ray_synapse.backend import sqlite
 from ray_synapse.backend.protocol import Counts, Record
 from ray_synapse.delivery.outbox.departures import Letter
 from ray_synapse.delivery.outbox.outbox import Outbox
+from ray_synapse.delivery.outbox.schema import MIGRATIONS
 from ray_synapse.values import dumps
 from tests.delivery.outbox import (
     MANY,
@@ -247,3 +249,28 @@ def test_what_was_under_way_when_its_process_ended_is_the_same_letter(tmp_path: 
         second.letter_delivered(letter)
     assert deliver_all(second) == [3]
     assert checked(second) == Counts(logged=4, delivered=4)
+
+
+# What an older release left
+
+
+def test_letters_that_an_older_release_had_on_its_way_stay_the_same(tmp_path: Path) -> None:
+    """Their keys and bodies are what the server may know already."""
+    path = outbox_at(tmp_path).path
+    connection, _ = sqlite.connect(path, MIGRATIONS[:1])
+    rows = [("sending", "k1"), ("parked", None), ("sending", "k1"), ("sending", "k2")]
+    for number, (state, letter) in enumerate([*rows, ("waiting", None)]):
+        body = json.dumps({"event": "metric", "data": {"value": number}})
+        connection.execute(
+            "INSERT INTO entries (process, event, body, size, state, letter, time) "
+            "VALUES ('p', 'metric', ?, ?, ?, ?, 0)",
+            (body, len(body), state, letter),
+        )
+    connection.close()
+    outbox = outbox_at(tmp_path)
+    found = outbox.letters_under_way()
+    assert [(each.key, values(each)) for each in found] == [("k1", [0, 2]), ("k2", [3])]
+    assert values(take(outbox, MANY)) == [4]
+    outbox.letter_delivered(found[0])
+    outbox.letter_back(found[1])
+    assert query(outbox, "SELECT state FROM entries WHERE id = 2") == ["parked"]

@@ -88,16 +88,16 @@ def test_a_process_that_is_killed_in_the_middle_of_a_commit_leaves_nothing_of_it
     tmp_path: Path,
 ) -> None:
     code = f"""{PROCESS}
-class Halting(Record):
-    @property
-    def event(self):
+def halt(statement):
+    if statement == "COMMIT":
         print("halfway", flush=True)
         time.sleep({PROCESS_S})
 
 logs = Logs(outbox)
 logs.log(message("before"), table(1))
-batch = logs.batch(table(2), *(image(n, 100_000) for n in range(60)))
-outbox.commit(batch._replace(records=[*batch.records, Halting(64, "metric", "", "0")]))
+with outbox._alone() as db:
+    db.set_trace_callback(halt)
+logs.log(table(2), *(image(n, 100_000) for n in range(60)))
 """
     outbox = outbox_at(tmp_path)
     with python(code, tmp_path) as process:
