@@ -1,49 +1,48 @@
 """The same sweep without us, and logged to a server that does wrong: how much longer does it take?
 
-A real `ray-synapse serve` stands behind the faulty proxy of the tests. All are run in turn, several
-times; only the sweep is timed, not the end of the run, which waits for the server.
-Run: python benchmarks/faults.py [TIMES [FAULT ...]]
+A real `ray-synapse serve` stands behind the faulty proxy of the tests. Only the sweep is timed, not
+the end of the run, which waits for the server.
 """
 
-import os
+import itertools
 import statistics
-import sys
-import tempfile
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tests' proxy
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import ray
 from ray import tune
 
 import ray_synapse
+from benchmarks.measuring import Row, home, interleaved, ratio
 from tests import faults
 from tests.proxy import Proxy
 from tests.serving import served
 from tests.synapse import make_job
 
+WITHOUT = "without a callback"
 TRIALS = 12
 REPORTS = 100
 FAULTS = {
-    "healthy": None,
+    "is healthy": None,
     "refuses": None,
     "hangs": faults.hang(),
     "takes 1 s": faults.slow(1),
-    "503": faults.status(503),
-    "500": faults.status(500),
-    "401": faults.status(401),
-    "answers get lost": faults.lost(),
+    "answers 503": faults.status(503),
+    "answers 500": faults.status(500),
+    "answers 401": faults.status(401),
+    "loses its answers": faults.lost(),
     "drips": faults.drip(2),
 }
 
 
-def train(config):
+def train(config: dict[str, Any]) -> None:
     for step in range(REPORTS):
         tune.report({"score": config["x"] * step, "loss": 1.0 / (step + 1)})
 
 
-def sweep(folder, name, run=None):
+def sweep(folder: str, name: str, run: Any = None) -> float:
     callbacks = [ray_synapse.SynapseLoggerCallback(run)] if run else []
     tuner = tune.Tuner(
         train,
@@ -56,7 +55,8 @@ def sweep(folder, name, run=None):
     return time.perf_counter() - started
 
 
-def logged_sweep(folder, name, url, fault):
+def logged_sweep(folder: str, number: Iterator[int], url: str, fault: str) -> float:
+    name = f"{next(number)}-{fault.replace(' ', '-')}"
     with Proxy(url) as proxy:
         run = ray_synapse.init(name, host=proxy.url, job_id=make_job(url), deadline_s=0)
         if fault == "refuses":
@@ -71,27 +71,19 @@ def logged_sweep(folder, name, url, fault):
     return elapsed
 
 
-def main():
-    times = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    chosen = sys.argv[2:] or list(FAULTS)
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    found = {arm: [] for arm in ("without us", *chosen)}
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder) / "server") as server:
-        os.environ["RAY_SYNAPSE_HOME"] = os.path.join(folder, "home")
-        sweep(folder, "warm-up")
-        for number in range(times):
-            found["without us"].append(sweep(folder, f"{number}-without"))
-            for fault in chosen:
-                name = f"{number}-{fault.replace(' ', '-')}"
-                found[fault].append(logged_sweep(folder, name, server.url, fault))
-    print(f"{TRIALS} trials of {REPORTS} reports, {times} times in turn")
-    for arm, seconds in found.items():
-        ratios = [a / b for a, b in zip(seconds, found["without us"], strict=True)]
-        print(
-            f"{arm:17} {statistics.median(seconds):6.2f} s  ratio {statistics.median(ratios):.3f} "
-            f"({min(ratios):.3f} to {max(ratios):.3f})"
-        )
-
-
-if __name__ == "__main__":
-    main()
+def main(pairs: int) -> list[Row]:
+    rows = []
+    with home() as folder, served(folder / "server") as server:
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        sweep(str(folder), "warm-up")
+        number = itertools.count()
+        arms = {WITHOUT: lambda: sweep(str(folder), f"{next(number)}")}
+        for fault in FAULTS:
+            arms[fault] = partial(logged_sweep, str(folder), number, server.url, fault)
+        found = interleaved(arms, pairs)
+    base = found.pop(WITHOUT)
+    rows.append(Row(f"{TRIALS} x {REPORTS} reports, {WITHOUT}", f"{statistics.median(base):.2f} s"))
+    rows += [
+        Row(f"the server {fault}", f"{ratio(each, base)} times") for fault, each in found.items()
+    ]
+    return rows

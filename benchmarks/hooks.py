@@ -1,93 +1,92 @@
-"""What a hook of the callback costs on Tune's loop, with 10 and with 10,000 trials.
+"""What the hooks of the callback cost on Tune's loop, with 10, 100, 1,000 and 10,000 trials.
 
-Prints the time of one round of hooks for both, and their ratio; and how much of the time the table
-takes beside the loop. Run: python benchmarks/hooks.py
+The results come at 1,000 a second, more than Tune itself gets through. All garbage collections are
+those of a whole process in which Ray is imported and the trials live.
 """
 
-import os
+import gc
 import statistics
-import tempfile
-import threading
-import time
-from types import SimpleNamespace
+import tracemalloc
+from functools import partial
 
-from ray_synapse import SynapseLoggerCallback
-from ray_synapse.start import init_embedded
-from ray_synapse.tuning.ledger import Ledger
-from ray_synapse.tuning.recorder import Recorder
-from ray_synapse.tuning.sink import Sink
+import ray.tune  # noqa: F401 - what it keeps is what the garbage collector has to look at
 
-ROUNDS = 8_000
-PAUSE_S = 0.005  # 200 results a second: more than Tune itself gets through with short trials
+import ray_synapse
+from benchmarks.driving import Drive
+from benchmarks.measuring import Row, home, interleaved, percentile, ratio
+
+TRIALS = (10, 100, 1_000, 10_000)
+RESULTS = 5_000
+PER_SECOND = 1_000
+MAX_US, MAX_P99_US, MAX_MS, MAX_RATIO, MAX_KIB = 15, 100, 10, 1.3, 4
 
 
-def trial(number):
-    return SimpleNamespace(
-        trial_id=f"a1b2c_{number:05}",
-        status="RUNNING",
-        config={"lr": number / 7, "width": number, "optimizer": "adam"},
-        last_result={},
-        experiment_dir_name="benchmark",
+def main(pairs: int) -> list[Row]:
+    with home():
+        found = interleaved(
+            {f"{trials:,} trials": partial(drive, trials) for trials in TRIALS}, pairs
+        )
+        kib = memory(TRIALS[-1])
+    rows, medians = [], {}
+    for name, each in found.items():
+        together = [seconds for hooks in each for seconds in hooks.seconds]
+        medians[name] = [statistics.median(hooks.seconds) for hooks in each]
+        median, p99 = statistics.median(together) * 1e6, percentile(together, 0.99) * 1e6
+        longest = max(together) * 1e3
+        rows.append(
+            Row(
+                f"on_trial_result + on_step_end, {name}",
+                f"median {median:.1f} us, p99 {p99:.0f} us, longest {longest:.2f} ms",
+                f"{MAX_US} us, {MAX_P99_US} us, {MAX_MS} ms",
+                median < MAX_US and p99 < MAX_P99_US and longest < MAX_MS,
+            )
+        )
+    first, *_, last = medians
+    grown = ratio(medians[last], medians[first])
+    rows.append(
+        Row(f"{last} against {first}", f"{grown}", f"{MAX_RATIO}", grown.median <= MAX_RATIO)
     )
-
-
-class Counting(Sink):
-    """Our own run, with its tables counted."""
-
-    tables = 0
-
-    def log_trials(self, snapshot):
-        """Count it, and log it."""
-        super().log_trials(snapshot)
-        self.tables += 1
-
-
-def measure(number):
-    run = init_embedded(f"hooks {number}", metric="score", mode="max")
-    callback = SynapseLoggerCallback(run)
-    sink = Counting(run, "benchmark")
-    callback._recorder = recorder = Recorder(
-        lambda trial: sink,
-        Ledger("score", None),
-        metric="score",
-        mode="max",
-        total=number,
-        place=None,
-        is_restored=False,
-        log_results=True,
-        show_progress=False,
+    rows.append(
+        Row("memory of a trial in the driver", f"{kib:.1f} KiB", f"{MAX_KIB} KiB", kib < MAX_KIB)
     )
-    trials = [trial(index) for index in range(number)]
-    rounds, started = [], time.perf_counter()
-    for index in range(ROUNDS):
-        mine = trials[index % number]
-        result = {
-            "score": index,
-            "loss": 1 / (index + 1),
-            "training_iteration": index,
-            "config": {},
-        }
-        before = time.perf_counter()
-        callback.on_trial_result(index, trials, mine, result)
-        callback.on_step_end(index, trials)
-        rounds.append(time.perf_counter() - before)
-        threading.Event().wait(PAUSE_S)
-    elapsed = time.perf_counter() - started
-    building = recorder.building_s
-    recorder.stop(60)
-    return statistics.median(rounds), building / elapsed, sink.tables
+    return rows
 
 
-def main():
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["RAY_SYNAPSE_HOME"] = home
-        few, share_few, tables_few = measure(10)
-        many, share_many, tables_many = measure(10_000)
-    print(f"a round of hooks, median: {few * 1e6:.1f} us with 10 trials,")
-    print(f"{many * 1e6:.1f} us with 10,000: ratio {many / few:.2f}")
-    print(f"building tables took {share_few:.2%} and {share_many:.2%} of the time")
-    print(f"tables sent in the time of {ROUNDS:,} results: {tables_few} and {tables_many}")
+class Hooks:
+    """How long each round of hooks took."""
+
+    def __init__(self, seconds: list[float]) -> None:
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        median, longest = statistics.median(self.seconds) * 1e6, max(self.seconds) * 1e3
+        return f"{median:.1f} us, longest {longest:.2f} ms"
 
 
-if __name__ == "__main__":
-    main()
+def drive(trials: int) -> Hooks:
+    """A sweep of so many trials, all of whose records must arrive."""
+    with ray_synapse.init(f"hooks {trials}", metric="score", mode="max", upload="none") as run:
+        sweep = Drive(run, trials)
+        sweep.start()
+        gc.collect()  # what the benchmark itself has left
+        sweep.results(RESULTS, PER_SECOND)
+        sweep.end()
+        sweep.check(run._backend, run.job_id)
+    return Hooks(sweep.hook_s)
+
+
+def memory(trials: int) -> float:
+    """KiB of Python's memory that a trial takes beside Tune's own, with its last table sent."""
+    with ray_synapse.init("memory", metric="score", mode="max", upload="none") as run:
+        sweep = Drive(run, trials)
+        tracemalloc.start()
+        sweep.start()
+        sweep.results(trials, 10_000)
+        sweep.recorder.stop(60)
+        run._channel.flush(60)
+        for trial in sweep.trials:
+            trial.run_metadata.last_result = {}  # Tune's
+        gc.collect()
+        used, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    return used / trials / 1024

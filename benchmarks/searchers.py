@@ -1,8 +1,7 @@
 """How good the searchers are: best values found on known functions, side by side in one run.
 
-Run it with ``python benchmarks/searchers.py`` (hyperopt, optuna and bayesian-optimization must be
-there). It needs no cluster: the searchers of the factory are driven as Tune drives them, one trial
-after the other. Lower is better; the ratio is to random search.
+It needs no cluster: the searchers of the factory are driven as Tune drives them, one trial after
+the other. Lower is better; the ratio is to random search.
 """
 
 import logging
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measuring import Row
 from ray_synapse import create_param_space, create_searcher
 
 SEARCHERS = ("random", "bayesopt", "hyperopt", "optuna")
@@ -103,9 +103,9 @@ def best_of(name: str, function: Any, space: list[dict[str, Any]], seed: int) ->
     return best
 
 
-def main() -> None:
+def main(pairs: int) -> list[Row]:
     logging.disable(logging.INFO)
-    print(f"best of {TRIALS} trials, mean over {len(SEEDS)} seeds; regret = best - the minimum")
+    rows = []
     for title, (function, space, minimum) in FUNCTIONS.items():
         regrets, seconds = {}, {}
         for name in SEARCHERS:
@@ -113,13 +113,12 @@ def main() -> None:
             found = [best_of(name, function, space, seed) for seed in SEEDS]
             seconds[name] = (time.perf_counter() - start) / len(SEEDS) / TRIALS
             regrets[name] = statistics.mean(found) - minimum
-        for name in SEARCHERS:
-            print(
-                f"{title:11} {name:9} regret {regrets[name]:8.4f}   "
-                f"ratio {regrets[name] / regrets['random']:6.3f}   "
-                f"{seconds[name] * 1e3:7.1f} ms a trial"
+        rows += [
+            Row(
+                f"{title}, {name}: best of {TRIALS} trials above the minimum, {len(SEEDS)} seeds",
+                f"{regrets[name]:.4f}: {regrets[name] / regrets['random']:.3f} times random; "
+                f"{seconds[name] * 1e3:.1f} ms a trial",
             )
-
-
-if __name__ == "__main__":
-    main()
+            for name in SEARCHERS
+        ]
+    return rows

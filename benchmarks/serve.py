@@ -1,19 +1,13 @@
-"""What a served backend takes: log entries beside readers, and a large model.
+"""What a served backend takes: log entries, alone and beside readers, and a large model.
 
-    python benchmarks/serve.py [seconds] [GiB]
-
-Prints how many log entries a second one client gets through in batches, alone and beside readers
-that ask all the time (and what an answer then takes), and by how much the server's memory grows
-while a file of 2 GiB goes up.
+One client sends entries in batches, beside readers that ask all the time; then a file of 2 GiB goes
+up, by which the memory of the server should hardly grow.
 """
 
 import hashlib
 import os
 import re
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,36 +15,30 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.measuring import Row, home
+from tests.serving import served
+
 BATCH = 250  # "at most a few hundred a request", as the published client
 READERS = 2
+ALONE_S, BESIDE_S = 15.0, 60.0
+UPLOAD_BYTES = 2 << 30
 CHUNK_BYTES = 50 << 20  # as the published client
 BOUNDARY = "a-boundary"
 
 
-def main(seconds: float = 60.0, gib: float = 2.0) -> None:
-    with tempfile.TemporaryDirectory() as home:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "ray_synapse", "serve", "--port", "0"],
-            env={**os.environ, "RAY_SYNAPSE_HOME": home},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert server.stdout is not None
-            url = re.search(r"http://\S+", server.stdout.readline())
-            assert url is not None
-            alone = write_logs(url.group(), seconds / 4, readers=0)
-            beside = write_logs(url.group(), seconds, readers=READERS)
-            ratio = beside / alone
-            print(f"entries/s beside {READERS} readers over those alone: {ratio:.2f}")
-            upload(url.group(), server.pid, int(gib * 1024) << 20)
-        finally:
-            server.terminate()
-            server.wait()
+def main(pairs: int) -> list[Row]:
+    with home() as folder, served(folder) as server:
+        alone, rows = write_logs(server.url, ALONE_S, readers=0)
+        beside, more = write_logs(server.url, BESIDE_S, readers=READERS)
+        rows += [
+            *more,
+            Row(f"entries beside {READERS} readers, against alone", f"{beside / alone:.2f}"),
+        ]
+        return [*rows, upload(server.url, server.process.pid, UPLOAD_BYTES)]
 
 
-def write_logs(url: str, seconds: float, readers: int) -> float:
-    """Send batches for a while. Returns how many entries a second."""
+def write_logs(url: str, seconds: float, readers: int) -> tuple[float, list[Row]]:
+    """Send batches for a while. Returns how many entries a second, and the row of it."""
     client = httpx.Client(base_url=url, timeout=30)
     job = client.post("/jobs/", json={"name": "benchmark"}).json()["id"]
     entry = {
@@ -75,12 +63,13 @@ def write_logs(url: str, seconds: float, readers: int) -> float:
     done.set()
     for thread in threads:
         thread.join()
-    print(
-        f"{readers} readers: {rate:,.0f} entries/s in batches of {BATCH} for {seconds:g} s; a "
-        f"batch takes {1e3 * statistics.median(times):.1f} ms (median), {1e3 * max(times):.0f} ms "
-        f"(longest); {sum(reads) / seconds:,.0f} reads/s beside"
-    )
-    return rate
+    return rate, [
+        Row(
+            f"{readers} readers, batches of {BATCH}",
+            f"{rate:,.0f} entries a second; a batch takes {1e3 * statistics.median(times):.1f} ms, "
+            f"at most {1e3 * max(times):.0f} ms; {sum(reads) / seconds:,.0f} reads a second beside",
+        )
+    ]
 
 
 def read(url: str, job: int, done: threading.Event, reads: list[int], number: int) -> None:
@@ -91,7 +80,7 @@ def read(url: str, job: int, done: threading.Event, reads: list[int], number: in
         reads[number] += 2
 
 
-def upload(url: str, server: int, size: int) -> None:
+def upload(url: str, server: int, size: int) -> Row:
     """Send a file of random bytes in chunks, each of them as a stream."""
     client = httpx.Client(base_url=url, timeout=600)
     piece = os.urandom(1 << 20)
@@ -113,9 +102,10 @@ def upload(url: str, server: int, size: int) -> None:
     client.post(path, json={"md5": digest.hexdigest()}).raise_for_status()
     whole = time.perf_counter() - begin
     grown = (peak(server) - before) / CHUNK_BYTES
-    print(
-        f"{size / (1 << 30):.2g} GiB up in {sent:.1f} s, {whole:.1f} s with its check; the "
-        f"server's peak memory grew by {grown:.2f} chunks of 50 MiB"
+    return Row(
+        f"a file of {size / (1 << 30):.2g} GiB",
+        f"{sent:.1f} s, {whole:.1f} s with its check; the server's peak memory grew by {grown:.2f} "
+        "chunks of 50 MiB",
     )
 
 
@@ -133,7 +123,3 @@ def peak(process: int) -> int:
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found is not None
     return int(found.group(1)) << 10
-
-
-if __name__ == "__main__":
-    main(*map(float, sys.argv[1:]))

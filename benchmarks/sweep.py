@@ -1,60 +1,55 @@
-"""The same sweep with and without us, side by side: how much longer does it take?
+"""Real sweeps without a callback and with ours, wherever it logs to.
 
-Short trials that report often, so that logging is as large a part of it as it can be. The two are
-run in turn, several times. Run: python benchmarks/sweep.py
+Only ``fit()`` is compared: what comes after it, until all has arrived, is told beside it.
 """
 
-import os
+import itertools
 import statistics
-import tempfile
-import time
+from collections.abc import Mapping
+from pathlib import Path
 
-import ray
-from ray import tune
+from benchmarks.measuring import Row, home, interleaved, ratio, tell
+from benchmarks.processes import most
+from benchmarks.sweeps import SWEEPS, Place, Sweep, fit, places, start_ray
 
-import ray_synapse
-
-TRIALS = 24
-REPORTS = 200
-TIMES = 3
+MAX_RATIO = 1.02
+WITHOUT = "without a callback"
 
 
-def train(config):
-    for step in range(REPORTS):
-        tune.report({"score": config["x"] * step, "loss": 1.0 / (step + 1)})
+def main(pairs: int) -> list[Row]:
+    with home() as folder, places(folder) as known:
+        start_ray(folder)
+        return [
+            row
+            for title, sweep in SWEEPS.items()
+            for row in compared(title, sweep, folder, known, pairs)
+        ]
 
 
-def sweep(folder, name, tracked):
-    run = ray_synapse.init(name, metric="score", mode="max") if tracked else None
-    callbacks = [ray_synapse.SynapseLoggerCallback(run)] if tracked else []
-    tuner = tune.Tuner(
-        train,
-        param_space={"x": tune.grid_search(list(range(TRIALS)))},
-        tune_config=tune.TuneConfig(metric="score", mode="max", reuse_actors=True),
-        run_config=tune.RunConfig(name=name, storage_path=folder, verbose=0, callbacks=callbacks),
-    )
-    started = time.perf_counter()
-    tuner.fit()
-    elapsed = time.perf_counter() - started
-    if run is not None:
-        run.__exit__(None, None, None)
-        assert run.stats()["dropped"] == 0
-    return elapsed
-
-
-def main():
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    times = {False: [], True: []}
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["RAY_SYNAPSE_HOME"] = os.path.join(folder, "home")
-        sweep(folder, "warm-up", False)
-        for number in range(TIMES):
-            for tracked in (False, True):
-                times[tracked].append(sweep(folder, f"{number}-{tracked}", tracked))
-    without, with_us = (statistics.median(times[tracked]) for tracked in (False, True))
-    print(f"{TRIALS} trials of {REPORTS} reports: {without:.2f} s without, {with_us:.2f} s with us")
-    print(f"ratio {with_us / without:.3f} (medians of {TIMES})")
-
-
-if __name__ == "__main__":
-    main()
+def compared(
+    title: str, sweep: Sweep, folder: Path, known: Mapping[str, Place], pairs: int
+) -> list[Row]:
+    """One sweep, in all arms."""
+    names = (f"{title[:5].replace(' ', '')}-{number}" for number in itertools.count())
+    arms = {WITHOUT: lambda: fit(sweep, folder, next(names), [])[1]}
+    for where, place in known.items():
+        arms[where] = lambda place=place: place.fit(sweep, folder, next(names))
+    before = most(arms[WITHOUT])  # and to begin with
+    more = most(arms["embedded"]) - before
+    tell(f"{title}: {more} more processes")
+    found = interleaved(arms, pairs)
+    base = [each.seconds for each in found[WITHOUT]]
+    rows = [Row(f"{title}: {WITHOUT}", f"{statistics.median(base):.2f} s")]
+    for where in known:
+        times = ratio([each.seconds for each in found[where]], base)
+        cpu = ratio([each.cpu_s for each in found[where]], [each.cpu_s for each in found[WITHOUT]])
+        after_s = statistics.median(each.after_s for each in found[where])
+        rows.append(
+            Row(
+                f"{title}: ours, {where}",
+                f"{times} times, CPU {cpu.median:.3f}; {after_s:.1f} s at the end",
+                f"{MAX_RATIO} times",
+                times.median <= MAX_RATIO,
+            )
+        )
+    return [*rows, Row(f"{title}: more processes", f"{more}", "1", more <= 1)]

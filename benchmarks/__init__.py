@@ -1,0 +1,1 @@
+"""What logging costs, each beside the same without us: ``python -m benchmarks NAME``."""

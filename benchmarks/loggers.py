@@ -1,0 +1,55 @@
+"""One real sweep, 16 trials of 20 reports, with ours and with what else Ray can log to."""
+
+import itertools
+import os
+import statistics
+
+from ray.air.integrations.mlflow import MLflowLoggerCallback
+from ray.air.integrations.wandb import WandbLoggerCallback
+
+from benchmarks.measuring import Row, home, interleaved, ratio, tell
+from benchmarks.processes import most
+from benchmarks.sweeps import Fit, Place, Sweep, fit, start_ray, works
+
+SWEEP = Sweep(works, 16, 20, True)
+WITHOUT, OURS = "without a callback", "ours, embedded"
+NO_FILES = "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"  # Ray's own csv, json and tensorboard
+MAX_RATIO = 1.02
+
+
+def main(pairs: int) -> list[Row]:
+    with home() as folder:
+        start_ray(folder)
+        number = itertools.count()
+        os.environ |= {"WANDB_MODE": "offline", "WANDB_DIR": str(folder)}
+
+        def arm(*callbacks: object, files: bool = False) -> Fit:
+            os.environ[NO_FILES] = "" if files else "1"
+            return fit(SWEEP, folder, f"loggers-{next(number)}", callbacks)[1]
+
+        def ours() -> Fit:
+            os.environ[NO_FILES] = "1"
+            return Place(None, folder / "home").fit(SWEEP, folder, f"loggers-{next(number)}")
+
+        def mlflow() -> Fit:
+            return arm(MLflowLoggerCallback(f"sqlite:///{folder}/mlflow.db", experiment_name="b"))
+
+        arms = {
+            WITHOUT: arm,
+            OURS: ours,
+            "Ray's csv, json and tensorboard": lambda: arm(files=True),
+            "W&B, offline": lambda: arm(WandbLoggerCallback(project="b", mode="offline")),
+            "MLflow, sqlite": mlflow,
+        }
+        processes = {name: most(each) for name, each in arms.items()}  # and to begin with
+        tell(f"processes: {processes}")
+        found = interleaved(arms, pairs)
+    base = [each.seconds for each in found.pop(WITHOUT)]
+    rows = [Row(f"functions, 16 x 20: {WITHOUT}", f"{statistics.median(base):.2f} s")]
+    for name, fits in found.items():
+        times = ratio([each.seconds for each in fits], base)
+        more = processes[name] - processes[WITHOUT]
+        is_met = times.median <= MAX_RATIO and more <= 1 if name == OURS else None
+        target = f"{MAX_RATIO} times, 1 more" if name == OURS else ""
+        rows.append(Row(name, f"{times} times; {more} more processes", target, is_met))
+    return rows
