@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from ray_synapse.backend.api import checks
 from ray_synapse.backend.api.once import Once
 from ray_synapse.backend.api.protocol import Json
+from ray_synapse.backend.store import insert_many
 from ray_synapse.errors import RefusedError
 
 PROCESS = "http"  # stands for all clients among the processes that log to a job
@@ -106,10 +107,8 @@ def _insert(db: sqlite3.Connection, entries: list[Entry]) -> None:
         kept[entry.job] += 1
         if entry.event != "trials":
             rows.append((*entry, PROCESS, kept[entry.job]))
-    db.executemany(
-        "INSERT INTO logs (job, event, time, data, step, level, file, process, seq) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
+    insert_many(
+        db, "INSERT INTO logs (job, event, time, data, step, level, file, process, seq)", rows
     )
     tables = {entry.job: entry for entry in entries if entry.event == "trials"}
     db.executemany(
