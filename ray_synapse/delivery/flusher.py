@@ -22,7 +22,7 @@ class Flusher:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._due: dict[int, weakref.WeakMethod[Callable[[], None]]] = {}  # by object
+        self._due: set[weakref.WeakMethod[Callable[[], None]]] = set()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -36,7 +36,7 @@ class Flusher:
                 except RuntimeError:  # the interpreter is exiting
                     return False
                 self._thread = thread
-            self._due[id(method.__self__)] = weakref.WeakMethod(method)  # type: ignore[attr-defined]
+            self._due.add(weakref.WeakMethod(method))
         self._wake.set()
         return True
 
@@ -46,7 +46,7 @@ class Flusher:
             time.sleep(BUFFER_S)
             self._wake.clear()
             with self._lock:
-                due, self._due = list(self._due.values()), {}
+                due, self._due = self._due, set()
             for reference in due:
                 method = reference()
                 if method is not None:
