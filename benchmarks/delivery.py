@@ -13,7 +13,7 @@ from benchmarks.servers import slow_server
 from ray_synapse.backend.http import Credentials
 from ray_synapse.backend.local import LocalBackend
 from ray_synapse.delivery.holder import Holder
-from ray_synapse.delivery.sender import MAX_ENTRIES, MAX_LETTER_BYTES
+from ray_synapse.delivery.letters import MAX_ENTRIES, MAX_LETTER_BYTES
 from tests.synapse import make_job
 
 RECORDS = 50_000
@@ -49,8 +49,10 @@ def main(pairs: int) -> list[Row]:
             f"{MIN_SHARE} times",
             times.median >= MIN_SHARE,
         ),
-        Row("of what is missing: to take a record from the outbox, and remove it", us(in_outbox)),
-        Row("likewise: what the server needs for our idempotency keys", f"{keys} times httpx"),
+        Row(
+            "to take a record from the outbox and remove it, while the server works", us(in_outbox)
+        ),
+        Row("httpx with idempotency keys, as ours", f"{keys} times httpx without"),
         Row("disk of a record in the outbox", f"{statistics.median(sizes):.0f} bytes"),
     ]
 

@@ -41,7 +41,8 @@ def main(pairs: int) -> list[Row]:
             "W&B, offline": lambda: arm(WandbLoggerCallback(project="b", mode="offline")),
             "MLflow, sqlite": mlflow,
         }
-        processes = {name: most(each) for name, each in arms.items()}  # and to begin with
+        arm()  # to begin with: Ray keeps some workers for later
+        processes = {name: most(each) for name, each in arms.items()}
         tell(f"processes: {processes}")
         found = interleaved(arms, pairs)
     base = [each.seconds for each in found.pop(WITHOUT)]

@@ -34,7 +34,8 @@ def compared(
     arms = {WITHOUT: lambda: fit(sweep, folder, next(names), [])[1]}
     for where, place in known.items():
         arms[where] = lambda place=place: place.fit(sweep, folder, next(names))
-    before = most(arms[WITHOUT])  # and to begin with
+    arms[WITHOUT]()  # to begin with: Ray keeps some workers for later
+    before = most(arms[WITHOUT])
     more = most(arms["embedded"]) - before
     tell(f"{title}: {more} more processes")
     found = interleaved(arms, pairs)

@@ -17,7 +17,7 @@ import pytest
 import ray_synapse
 from ray_synapse import greeting, registry, start
 from ray_synapse.backend.local import LocalBackend
-from ray_synapse.delivery import retry, sender
+from ray_synapse.delivery import letters, retry
 from ray_synapse.delivery.patience import Patience
 from tests.faults import Fault, drip, garbage, hang, status
 from tests.proxy import Proxy
@@ -69,7 +69,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(greeting, "TRIED_S", 0.6)
     monkeypatch.setattr(greeting, "MAX_WAIT_S", 0.1)
     monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.05)
-    monkeypatch.setattr(sender, "MAX_AGE_S", 0.05)
+    monkeypatch.setattr(letters, "MAX_AGE_S", 0.05)
     yield folder
     for run in registry.open_runs():
         run._patience = Patience(0.0)

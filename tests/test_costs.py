@@ -11,7 +11,8 @@ import pytest
 
 import ray_synapse
 from ray_synapse.backend.http import Credentials, HttpApi
-from ray_synapse.delivery.sender import MAX_AGE_S, Sender
+from ray_synapse.delivery.letters import MAX_AGE_S
+from ray_synapse.delivery.sender import Sender
 from ray_synapse.delivery.standing import Standing
 from ray_synapse.tuning.end import End
 from ray_synapse.tuning.ledger import Event, Ledger, beginning

@@ -16,8 +16,9 @@ import pytest
 
 import ray_synapse
 from ray_synapse import cli, greeting, registry, start
-from ray_synapse.delivery import holder, patience, retry, sender
+from ray_synapse.delivery import patience
 from ray_synapse.run import TrainRun
+from tests.delivery import hasten
 from tests.faults import hang, lost, slow, status
 from tests.proxy import Proxy
 from tests.serving import Served, served
@@ -60,13 +61,7 @@ def configured(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SYNAPSE_HOST", proxy.url)
     monkeypatch.setenv("RAY_SYNAPSE_DEADLINE_S", "10")
     monkeypatch.setattr(greeting, "TRIED_S", 0.3)
-    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.05)
-    monkeypatch.setattr(sender, "MAX_AGE_S", 0.05)
-    monkeypatch.setattr(sender, "MIN_INTERVAL_S", 0.02)
-    monkeypatch.setattr(sender, "POLL_S", 0.02)
-    monkeypatch.setattr(holder, "POLL_S", 0.02)
-    monkeypatch.setattr(holder, "TRY_LOCK_S", 0.05)
-    monkeypatch.setattr(patience, "LOOK_S", 0.02)
+    hasten(monkeypatch)
     yield
     for run in registry.open_runs():
         run._patience = patience.Patience(0.0)

@@ -13,10 +13,11 @@ from ray_synapse.artifact import Artifact, artifact_at
 from ray_synapse.backend.http import Credentials, HttpApi
 from ray_synapse.backend.protocol import JobId
 from ray_synapse.delivery.fetch import Model, fetch_model
+from ray_synapse.delivery.lane import POLL_S
 from ray_synapse.delivery.outbox.models import ModelRow
 from ray_synapse.delivery.outbox.outbox import Outbox
 from ray_synapse.delivery.retry import Backoff, Verdict, verdict
-from ray_synapse.delivery.sender import POLL_S, Sender
+from ray_synapse.delivery.sender import Sender
 from ray_synapse.delivery.standing import Standing
 from ray_synapse.delivery.stream import PausedError
 from ray_synapse.delivery.uploader import Uploader
@@ -121,6 +122,7 @@ class Holder:
                 wait = self._safely(sender.step)
                 self._paused.wait(POLL_S if wait is None else wait)
         finally:
+            self._safely(sender.close)
             self._is_holding.clear()
             while self._is_uploading():  # the lock is for the uploads, too
                 time.sleep(0.02)

@@ -243,6 +243,34 @@ class TestChunks:
             assert api.get_job(1) == {}
 
 
+class TestMeanwhile:
+    def test_it_is_done_while_the_server_works(self) -> None:
+        done = threading.Event()
+
+        def work(sock: socket.socket) -> None:
+            sock.sendall(answer(201 if done.wait(5) else 500))
+
+        with asked(work) as (api, fake):
+            api.create_logs([{"event": "metric"}], meanwhile=done.set)
+        assert fake.seen[0].body == b'[{"event":"metric"}]'
+        assert "transfer-encoding" not in fake.seen[0].headers
+
+    def test_it_is_not_done_without_a_server(self) -> None:
+        done = threading.Event()
+        with pytest.raises(UnreachableError):
+            api_of("http://127.0.0.1:1").create_logs(b"[]", meanwhile=done.set)
+        assert not done.is_set()
+
+    def test_what_it_raises_ends_the_call_and_the_next_one_works(self) -> None:
+        def fail() -> None:
+            raise KeyError("enough")
+
+        with asked(answer(201)) as (api, _):
+            with pytest.raises(KeyError, match="enough"):
+                api.create_logs(b"[]", meanwhile=fail)
+            api.create_logs(b"[]", meanwhile=lambda: None)
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("status", "kind"),

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 import ray_synapse
 from ray_synapse import cli, start
 from ray_synapse.backend.http import connection
-from ray_synapse.delivery import holder, patience, retry, sender
+from ray_synapse.delivery import snapshots
 from ray_synapse.run import TrainRun
+from tests.delivery import hasten
 from tests.exchanges import Exchange, Seen
 from tests.faults import (
     Fault,
@@ -67,18 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is made for servers far away and for people is short here."""
-    for module, name, seconds in (
-        (retry, "FIRST_WAIT_S", 0.02),
-        (retry, "MAX_WAIT_S", 0.1),
-        (sender, "MAX_AGE_S", 0.02),
-        (sender, "POLL_S", 0.02),
-        (sender, "MIN_INTERVAL_S", 0.02),
-        (sender, "SLOWNESS", 1.0),
-        (holder, "POLL_S", 0.02),
-        (patience, "LOOK_S", 0.02),
-    ):
-        monkeypatch.setattr(module, name, seconds)
+    hasten(monkeypatch)
 
 
 @pytest.fixture
@@ -601,7 +591,7 @@ def test_a_slow_server_makes_tables_rarer_and_logging_no_slower(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with told(server, strip_keys=False) as story:
-        monkeypatch.setattr(sender, "SLOWNESS", 5.0)
+        monkeypatch.setattr(snapshots, "SLOWNESS", 5.0)
         story.proxy.always(slow(0.3))
         before, tables, give_up = len(story.proxy.requests), 0, time.monotonic() + 2.5
         while time.monotonic() < give_up:

@@ -17,9 +17,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from ray_synapse.artifact import Artifact
-from ray_synapse.delivery import holder as holder_module
-from ray_synapse.delivery import retry, sender, stream, uploader
+from ray_synapse.delivery import stream, uploader
 from ray_synapse.delivery.holder import MAX_READS, UPLOADS, Holder
+from tests.delivery import hasten
 from tests.delivery.outbox import Logs, metric
 from tests.delivery.test_stream import (
     CHUNK,
@@ -49,17 +49,7 @@ WAIT_S = 20
 @pytest.fixture(autouse=True)
 def haste(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
-    for module, name, seconds in (
-        (retry, "FIRST_WAIT_S", 0.02),
-        (retry, "MAX_WAIT_S", 0.1),
-        (sender, "MAX_AGE_S", 0.02),
-        (sender, "POLL_S", 0.02),
-        (sender, "MIN_INTERVAL_S", 0.02),
-        (sender, "SLOWNESS", 1.0),
-        (holder_module, "POLL_S", 0.02),
-        (holder_module, "TRY_LOCK_S", 0.02),
-    ):
-        monkeypatch.setattr(module, name, seconds)
+    hasten(monkeypatch)
 
 
 @pytest.fixture(scope="module")

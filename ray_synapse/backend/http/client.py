@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from ray_synapse.backend.api.checks import shown, stored
 from ray_synapse.backend.api.protocol import Json, Query
 from ray_synapse.backend.http.answers import Answer, refusal, said
-from ray_synapse.backend.http.chunk_body import ChunkBody, Pieces
+from ray_synapse.backend.http.bodies import ChunkBody, FollowedBody, Pieces
 from ray_synapse.backend.http.connection import Connection, Method
 from ray_synapse.backend.http.credentials import Credentials
 from ray_synapse.errors import NoAnswerError, RefusedError
@@ -50,9 +50,25 @@ class HttpApi:
         """Close the connections. A request that is under way fails, a later one opens others."""
         self._connection.close()
 
-    def create_logs(self, entries: Any, *, key: str | None = None) -> Json:
-        """Keep one log entry, or all of a list or none. A server need not answer anything."""
-        return self._write("POST", "/logs/", entries, key, is_answer_needed=False)
+    def create_logs(
+        self,
+        entries: Any,
+        *,
+        key: str | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Json:
+        """Keep one log entry, or all of a list or none. A server need not answer anything.
+
+        Args:
+            entries: The entry, or the list.
+            key: The idempotency key.
+            meanwhile: Called when all is sent, before the answer is waited for: what it does takes
+                no time while the server works. With redirects it is called for each request, and
+                not at all if there is no connection. What it raises ends the call.
+        """
+        return self._write(
+            "POST", "/logs/", entries, key, is_answer_needed=False, meanwhile=meanwhile
+        )
 
     def create_job(self, fields: Any, *, key: str | None = None) -> Json:
         """Make a job from its ``name``, and any field that ``update_job`` takes."""
@@ -152,10 +168,15 @@ class HttpApi:
         *,
         is_answer_needed: bool = True,
         read_s: float | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Json:
         content = value if isinstance(value, bytes) else _json(value)
         headers = {"Content-Type": "application/json", **_key(key)}
-        answer = self._ask(method, path, headers, content, read_s)
+        if meanwhile is None:
+            answer = self._ask(method, path, headers, content, read_s)
+        else:
+            headers["Content-Length"] = str(len(content))
+            answer = self._ask(method, path, headers, FollowedBody(content, meanwhile), read_s)
         if not is_answer_needed and not answer.body:
             return {}
         return self._object(answer, is_answer_needed)
@@ -165,7 +186,7 @@ class HttpApi:
         method: Method,
         path: str,
         headers: Mapping[str, str] | None = None,
-        content: bytes | ChunkBody | None = None,
+        content: bytes | Iterable[bytes] | None = None,
         read_s: float | None = None,
     ) -> Answer:
         answer = self._connection.ask(method, path, headers or {}, content, read_s or self._read_s)

@@ -1,4 +1,4 @@
-"""The multipart body of a chunk, made as it is sent."""
+"""Bodies of requests that are made, or followed by something, as they are sent."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -70,3 +70,21 @@ class ChunkBody:
         """Let go of the chunk."""
         if isinstance(self._chunk, memoryview):
             self._chunk.release()
+
+
+class FollowedBody:
+    """A body, and what is done when it is sent.
+
+    HTTP's client asks for more after it has sent the body, which is when the server has it whole.
+
+    Args:
+        content: The body; the request's ``Content-Length`` must tell its length.
+        then: What is done.
+    """
+
+    def __init__(self, content: bytes, then: Callable[[], None]) -> None:
+        self._content, self._then = content, then
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._content
+        self._then()
