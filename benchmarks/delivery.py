@@ -49,9 +49,7 @@ def main(pairs: int) -> list[Row]:
             f"{MIN_SHARE} times",
             times.median >= MIN_SHARE,
         ),
-        Row(
-            "to take a record from the outbox and remove it, while the server works", us(in_outbox)
-        ),
+        Row("to take and remove a record in the outbox, alone", us(in_outbox)),
         Row("httpx with idempotency keys, as ours", f"{keys} times httpx without"),
         Row("disk of a record in the outbox", f"{statistics.median(sizes):.0f} bytes"),
     ]
@@ -83,6 +81,7 @@ def delivered(url: str, backend: LocalBackend, sizes: list[float]) -> float:
         time.sleep(0.02)
     seconds = time.perf_counter() - begin
     holder.close(WAIT_S)
+    run.__exit__(None, None, None)
     check(backend, run.job_id)
     return RECORDS / seconds
 
@@ -114,7 +113,7 @@ def sent(url: str, bodies: list[bytes], backend: LocalBackend, with_keys: bool =
     job = make_job(url)
     mine = [re.sub(rb'"job":\d+', b'"job":%d' % job, body) for body in bodies]
     with httpx.Client() as client:
-        begin = time.perf_counter()
+        begin = time.perf_counter()  # a client and a greeting count for ours only
         for body in mine:
             headers = {"Content-Type": "application/json"}
             if with_keys:

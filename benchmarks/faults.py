@@ -5,20 +5,18 @@ the end of the run, which waits for the server.
 """
 
 import itertools
-import statistics
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import ray_synapse
-from benchmarks.measuring import Row, home, interleaved, ratio
-from benchmarks.sweeps import Sweep, fit, idles, start_ray
+from benchmarks.measuring import Row, beside, home, ratio
+from benchmarks.sweeps import Fit, Sweep, against_itself, fit, idles, start_ray
 from tests import faults
 from tests.proxy import Proxy
 from tests.serving import served
 from tests.synapse import make_job
 
-WITHOUT = "without a callback"
 SWEEP = Sweep(idles, 12, 100, True)
 FAULTS = {
     "is healthy": None,
@@ -33,7 +31,7 @@ FAULTS = {
 }
 
 
-def logged_sweep(folder: Path, number: Iterator[int], url: str, fault: str) -> float:
+def logged_sweep(folder: Path, number: Iterator[int], url: str, fault: str) -> Fit:
     name = f"{next(number)}-{fault.replace(' ', '-')}"
     with Proxy(url) as proxy:
         run = ray_synapse.init(name, host=proxy.url, job_id=make_job(url), deadline_s=0)
@@ -46,26 +44,19 @@ def logged_sweep(folder: Path, number: Iterator[int], url: str, fault: str) -> f
         stats = run.stats()
         assert stats["logged"] > SWEEP.trials * SWEEP.reports
         assert stats["dropped"] == 0
-    return took.seconds
+    return took
 
 
 def main(pairs: int) -> list[Row]:
-    rows = []
     with home() as folder, served(folder / "server") as server:
         start_ray(folder)
         number = itertools.count()
-        arms = {WITHOUT: lambda: fit(SWEEP, folder, f"{next(number)}", [])[1].seconds}
-        for fault in FAULTS:
-            arms[fault] = partial(logged_sweep, folder, number, server.url, fault)
-        found = interleaved(arms, pairs)
-    base = found.pop(WITHOUT)
-    rows.append(
-        Row(
-            f"idle functions, {SWEEP.trials} x {SWEEP.reports}: {WITHOUT}",
-            f"{statistics.median(base):.2f} s",
-        )
+        arms = {fault: partial(logged_sweep, folder, number, server.url, fault) for fault in FAULTS}
+        found, bases = beside(lambda: fit(SWEEP, folder, f"{next(number)}", [])[1], arms, pairs)
+    rows = against_itself(
+        f"idle functions, {SWEEP.trials} x {SWEEP.reports}: without a callback", bases
     )
-    rows += [
-        Row(f"the server {fault}", f"{ratio(each, base)} times") for fault, each in found.items()
-    ]
+    for fault, fits in found.items():
+        times = ratio(*([each.seconds for each in arm] for arm in zip(*fits, strict=True)))
+        rows.append(Row(f"the server {fault}", f"{times} times"))
     return rows

@@ -70,6 +70,7 @@ def drive(trials: int) -> Hooks:
         sweep.start()
         gc.collect()  # what the benchmark itself has left
         sweep.results(RESULTS, PER_SECOND)
+        assert sweep.late_s < 1, f"the results came {sweep.late_s:.1f} s late"
         sweep.end()
         sweep.check(run._backend, run.job_id)
     return Hooks(sweep.hook_s)

@@ -17,6 +17,7 @@ TRIALS = 2
 RECORDS = 30_000  # of each trial
 PACED_RECORDS, PACE_S = 3_000, 0.001  # with a report after each hundredth
 MAX_US, MIN_PER_SECOND = 60, 10_000
+FAST = "as fast as they can"
 
 
 class Logged:
@@ -58,8 +59,8 @@ def main(pairs: int) -> list[Row]:
 
         found = interleaved(
             {
-                "1,000 calls a second": lambda: arm(PACED_RECORDS, PACE_S),
-                "as fast as they can": lambda: arm(RECORDS, 0.0),
+                "1 ms between two calls": lambda: arm(PACED_RECORDS, PACE_S),
+                FAST: lambda: arm(RECORDS, 0.0),
             },
             pairs,
         )
@@ -75,7 +76,7 @@ def main(pairs: int) -> list[Row]:
                 median < MAX_US,
             )
         )
-    rate = statistics.median(run.per_second for run in runs)
+    rate = statistics.median(run.per_second for run in found[FAST])
     rows.append(
         Row(
             "records that arrive from two trials",

@@ -65,6 +65,37 @@ def interleaved(
     return found
 
 
+def beside(
+    base: Callable[[], Measured], arms: Mapping[str, Callable[[], Measured]], pairs: int
+) -> tuple[dict[str, list[tuple[Measured, Measured]]], list[list[Measured]]]:
+    """Run each arm right before or right after the base, ``pairs`` times: base, a, b, base, c, ….
+
+    Every second time all goes backwards.
+
+    Returns:
+        Each arm with the base next to it, and the bases of each time.
+    """
+    plan: list[str | None] = []
+    for index, name in enumerate(arms):
+        plan += [name] if index % 2 else [None, name]
+    if len(arms) % 2 == 0:
+        plan.append(None)
+    found: dict[str, list[tuple[Measured, Measured]]] = {name: [] for name in arms}
+    bases = []
+    for number in range(pairs):
+        order = range(len(plan))[:: 1 if number % 2 == 0 else -1]
+        ran = {}
+        for place in order:
+            name = plan[place]
+            ran[place] = base() if name is None else arms[name]()
+            tell(f"{number + 1}/{pairs} {name or 'base'}: {ran[place]}")
+        for index, (name, mine) in enumerate(found.items()):
+            place = plan.index(name)
+            mine.append((ran[place], ran[place + (1 if index % 2 else -1)]))
+        bases.append([ran[place] for place in sorted(ran) if plan[place] is None])
+    return found, bases
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The value that this share of all is below."""
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]

@@ -15,8 +15,6 @@ from tests import faults
 from tests.proxy import Proxy
 from tests.serving import served
 
-NOTHING_BYTES = 1 << 20  # read at a time by the server that keeps nothing
-
 
 @contextmanager
 def slow_server(home: Path, delay: float) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Real sweeps without a callback and with ours, wherever it logs to.
 
-Only ``fit()`` is compared: what comes after it, until all has arrived, is told beside it.
+Only ``fit()`` is compared: what comes after it, until all has arrived, is told beside it. How much
+the machine varies is told by the sweep without a callback, against the one two sweeps before it.
 """
 
 import itertools
@@ -8,12 +9,11 @@ import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.measuring import Row, home, interleaved, ratio, tell
+from benchmarks.measuring import Row, beside, home, ratio, tell
 from benchmarks.processes import most
-from benchmarks.sweeps import SWEEPS, Place, Sweep, fit, places, start_ray
+from benchmarks.sweeps import SWEEPS, Fit, Place, Sweep, against_itself, fit, places, start_ray
 
 MAX_RATIO = 1.02
-WITHOUT = "without a callback"
 
 
 def main(pairs: int) -> list[Row]:
@@ -31,20 +31,24 @@ def compared(
 ) -> list[Row]:
     """One sweep, in all arms."""
     names = (f"{title[:5].replace(' ', '')}-{number}" for number in itertools.count())
-    arms = {WITHOUT: lambda: fit(sweep, folder, next(names), [])[1]}
-    for where, place in known.items():
-        arms[where] = lambda place=place: place.fit(sweep, folder, next(names))
-    arms[WITHOUT]()  # to begin with: Ray keeps some workers for later
-    before = most(arms[WITHOUT])
-    more = most(arms["embedded"]) - before
+    arms = {
+        where: lambda place=place: place.fit(sweep, folder, next(names))
+        for where, place in known.items()
+    }
+
+    def without() -> Fit:
+        return fit(sweep, folder, next(names), [])[1]
+
+    without()  # to begin with: Ray keeps some workers for later
+    before = most(without)
+    more = max(most(arms["embedded"]) - before, 0)
     tell(f"{title}: {more} more processes")
-    found = interleaved(arms, pairs)
-    base = [each.seconds for each in found[WITHOUT]]
-    rows = [Row(f"{title}: {WITHOUT}", f"{statistics.median(base):.2f} s")]
-    for where in known:
-        times = ratio([each.seconds for each in found[where]], base)
-        cpu = ratio([each.cpu_s for each in found[where]], [each.cpu_s for each in found[WITHOUT]])
-        after_s = statistics.median(each.after_s for each in found[where])
+    found, bases = beside(without, arms, pairs)
+    rows = against_itself(f"{title}: without a callback", bases)
+    for where, fits in found.items():
+        times = ratio(*([each.seconds for each in arm] for arm in zip(*fits, strict=True)))
+        cpu = ratio(*([each.cpu_s for each in arm] for arm in zip(*fits, strict=True)))
+        after_s = statistics.median(mine.after_s for mine, _ in fits)
         rows.append(
             Row(
                 f"{title}: ours, {where}",
@@ -53,4 +57,4 @@ def compared(
                 times.median <= MAX_RATIO,
             )
         )
-    return [*rows, Row(f"{title}: more processes", f"{more}", "1", more <= 1)]
+    return [*rows, Row(f"{title}: more processes, embedded", f"{more}", "1", more <= 1)]

@@ -1,6 +1,7 @@
 """The real sweeps that are measured, and what they log to."""
 
 import os
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import ray
 from ray import tune
 
 import ray_synapse
+from benchmarks.measuring import Row, ratio
 from benchmarks.servers import refusing_url, slow_server
 from ray_synapse.backend.local import LocalBackend
 from tests.synapse import make_job
@@ -95,6 +97,17 @@ class Fit(NamedTuple):
         return f"{self.seconds:.2f} s, CPU {self.cpu_s:.2f} s, and {self.after_s:.2f} s at the end"
 
 
+def against_itself(what: str, bases: Sequence[Sequence[Fit]]) -> list[Row]:
+    """What a sweep took that logs to nothing, and how much that varied."""
+    seconds = [[each.seconds for each in round_] for round_ in bases]
+    earlier = [each for round_ in seconds for each in round_[:-1]]
+    later = [each for round_ in seconds for each in round_[1:]]
+    return [
+        Row(what, f"{statistics.median([*earlier, *later]):.2f} s"),
+        Row(f"{what}, against itself: what this machine varies", f"{ratio(later, earlier)} times"),
+    ]
+
+
 def start_ray(folder: Path) -> None:
     """Start Ray; a first sweep with a callback makes Tune import all integrations it knows."""
     ray.init("local", num_cpus=CPUS, include_dashboard=False, log_to_driver=False)
@@ -158,11 +171,17 @@ class Place:
         if not self._is_reached:
             return
         backend = LocalBackend(self._home)
-        assert len(backend.logs(run.job_id, "metric")) == results
+        scores = [each["data"]["metrics"]["score"] for each in backend.logs(run.job_id, "metric")]
+        assert sorted(scores) == sorted(
+            x * step for x in range(sweep.trials) for step in range(sweep.reports)
+        )
         table = backend.trials(run.job_id)
         assert table is not None
-        assert len(table["trials"]) == sweep.trials
+        place, last = table["metrics"].index("score"), sweep.reports - 1
         assert {row["base"][1] for row in table["trials"].values()} == {"TERMINATED"}
+        assert sorted(row["metrics"][place] for row in table["trials"].values()) == [
+            x * last for x in range(sweep.trials)
+        ]
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """A model of 1 GiB: archived and uploaded by us, and the same bytes by httpx in the same chunks.
 
 The server of the pairs takes everything and keeps nothing, so that what it needs itself hides
-nothing. All send forms of 50 MiB as the published client does, and end the upload with the MD5
-(the others are given it). Before that one upload to `ray-synapse serve` is compared byte by byte.
+nothing. All send forms of 50 MiB as the published client does; httpx ends the upload with an MD5
+that it is given, curl only sends the forms, from files. Before that one upload to `ray-synapse
+serve` is compared byte by byte.
 """
 
 import hashlib

@@ -4,12 +4,13 @@ import importlib
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import NAMES, TARGETS
-from benchmarks.measuring import Row, interleaved, ratio
+from benchmarks.measuring import Row, beside, interleaved, ratio
 
 ROOT = Path(__file__).parents[1]
 NEED_EXTRAS = ("sweep", "loggers", "upload")  # psutil, W&B, MLflow: not what tests install
@@ -54,6 +55,30 @@ def test_arms_run_in_turn_and_every_second_time_backwards():
     arms = {name: lambda name=name: calls.append(name) or len(calls) for name in "abc"}
     assert interleaved(arms, 3) == {"a": [1, 6, 7], "b": [2, 5, 8], "c": [3, 4, 9]}
     assert calls == [*"abc", *"cba", *"abc"]
+
+
+@pytest.mark.parametrize(
+    ("arms", "there", "back"),
+    [
+        ("a", "-a", "a-"),
+        ("ab", "-ab-", "-ba-"),
+        ("abc", "-ab-c", "c-ba-"),
+        ("abcd", "-ab-cd-", "-dc-ba-"),
+    ],
+)
+def test_each_arm_runs_beside_the_base(arms, there, back):
+    calls = []
+
+    def call(name):
+        calls.append(name)
+        return name, len(calls)
+
+    found, bases = beside(lambda: call("-"), {each: partial(call, each) for each in arms}, 2)
+    assert "".join(calls) == there + back
+    for name, pairs in found.items():
+        for mine, base in pairs:
+            assert (mine[0], base[0], abs(mine[1] - base[1])) == (name, "-", 1)
+    assert [len(each) for each in bases] == [there.count("-")] * 2
 
 
 def test_a_ratio_is_that_of_the_pairs():

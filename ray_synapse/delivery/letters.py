@@ -25,12 +25,12 @@ class Letters(Lane):
 
     With a server that does a write once for each key, the disk is used while the server works: the
     letter before is noted as delivered, the next one is taken. What a crash keeps from being noted
-    goes again with its key.
+    goes again with its key, as long as the server remembers that.
     """
 
     def __init__(self, outbox: Outbox, api: HttpApi, standing: Standing) -> None:
         super().__init__(outbox, api, standing)
-        self.is_sound = False  # the server did what it was asked last
+        self.is_sound = False  # the job could be asked for, and nothing got in doubt since
         self._honours_keys = False
         # What may have come, and goes again with its key, since the server honours these.
         self._repeats: deque[Letter] = deque()
@@ -47,11 +47,10 @@ class Letters(Lane):
         """Decide about what another process had sent when it ended."""
         self._repeats.clear()
         for letter in self._outbox.letters_under_way():
-            is_known = self._honours_keys and time.time() - letter.time < KEY_S
-            if is_known:
+            if self._is_repeatable(letter):
                 self._repeats.append(letter)
             else:
-                reason = "the process that sent it ended before the server answered"
+                reason = "the process that sent it ended before it noted an answer"
                 self._outbox.letter_set_aside(letter, "in_doubt", reason)
 
     def settle(self) -> None:
@@ -65,7 +64,9 @@ class Letters(Lane):
         if letter is self._next:
             self._next = None
         error = failure_of(
-            lambda: self._api.create_logs(letter.body, key=letter.key, meanwhile=self._look_ahead)
+            lambda: self._api.create_logs(
+                letter.body, key=letter.key, meanwhile=partial(self._look_ahead, letter)
+            )
         )
         self.note_keys()
         if error is not None:
@@ -83,14 +84,18 @@ class Letters(Lane):
     def _take(self) -> Letter | None:
         return self._outbox.take_letter(self._most, MAX_LETTER_BYTES, MAX_AGE_S)
 
-    def _look_ahead(self) -> None:
-        """Use the disk while the server works."""
-        if not self._honours_keys:
+    def _look_ahead(self, letter: Letter) -> None:
+        """Use the disk while the server works on a letter."""
+        if not self._is_repeatable(letter):
             return
-        with suppress(BackendError):  # `settle` meets it again, and raises it
+        with suppress(BackendError):  # what follows the answer fails likewise, and says so
             self._note_delivered()
-            if self._next is None and len(self._repeats) < 2:
+            if self._next is None and not self._repeats:
                 self._next = self._take()
+
+    def _is_repeatable(self, letter: Letter) -> bool:
+        """Whether a process after a crash may send it again."""
+        return self._honours_keys and time.time() - letter.time < KEY_S
 
     def _note_delivered(self) -> None:
         while self._delivered:
@@ -119,16 +124,22 @@ class Letters(Lane):
         self._forget(letter)
         then: Callable[[], None]
         if is_temporary:
-            then = partial(self._outbox.letter_back, letter)
+            then = partial(self._back, letter)
         elif what is Verdict.DOUBT:
             self.is_sound = False  # so that not one letter after the other gets in doubt
             then = self._aside(letter, "in_doubt", error)
         elif letter.number > 1 and error.status != 404:  # the job is missing for each of them
             self._most = letter.number // 2
-            then = partial(self._outbox.letter_back, letter)
+            # What another process took after it was not sent: that waits for an answer to this.
+            then = partial(self._back, letter, *self._repeats)
+            self._repeats.clear()
         else:
             then = self._aside(letter, "parked", error)
         self.note(partial(self._settle, then))
+
+    def _back(self, *letters: Letter) -> None:
+        for each in letters:
+            self._outbox.letter_back(each)
 
     def _aside(self, letter: Letter, state: str, error: BackendError) -> Callable[[], None]:
         return partial(self._outbox.letter_set_aside, letter, state, str(error))

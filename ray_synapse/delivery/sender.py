@@ -53,11 +53,13 @@ class Sender:
         return POLL_S
 
     def close(self) -> None:
-        """Leave the outbox as another process may find it: what was delivered is noted.
+        """Leave the outbox as another process may find it: what became of each request is noted.
 
         Raises:
             StorageError: The outbox cannot be written now.
         """
+        for lane in self._lanes:
+            lane.note()
         self._letters.settle()
 
     def _greet(self) -> None:

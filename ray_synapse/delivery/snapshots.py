@@ -45,10 +45,10 @@ class Snapshots(Lane):
         """Make it."""
 
     def _send(self) -> bool:
+        self._identity = self._identity or self._outbox.identity()
         snapshots = self._taken()
         if not snapshots:
             return False
-        self._identity = self._identity or self._outbox.identity()
         key = "-".join([self._identity, *(str(each.id) for each in snapshots)])
         started = time.monotonic()
         error = failure_of(lambda: self._request(snapshots, key))

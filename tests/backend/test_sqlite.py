@@ -277,6 +277,23 @@ def test_a_folder_where_the_database_should_be_is_an_error(tmp_path: Path) -> No
         connect(tmp_path / "x.db", STEPS)
 
 
+def test_a_write_that_a_reader_held_up_can_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is where there is no WAL."""
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.1)
+    table = mounts(tmp_path, f"x {tmp_path} nfs rw 0 0")
+    writer, _ = connect(tmp_path / "x.db", STEPS, mounts=table)
+    reader, _ = connect(tmp_path / "x.db", STEPS, mounts=table)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM sqlite_master").fetchall()
+    with pytest.raises(sqlite3.OperationalError, match="locked"), sqlite.transaction(writer):
+        writer.execute("CREATE TABLE more (x)")
+    reader.execute("ROLLBACK")
+    with sqlite.transaction(writer):
+        writer.execute("CREATE TABLE more (x)")
+
+
 def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
     connection = opened(tmp_path / "x.db")
 

@@ -6,12 +6,14 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from ray_synapse.backend import sqlite
+from ray_synapse.delivery import letters as letters_module
 from ray_synapse.delivery.outbox.outbox import Outbox
 from ray_synapse.delivery.sender import Sender
 from ray_synapse.delivery.standing import Standing
@@ -19,7 +21,8 @@ from ray_synapse.errors import StorageError
 from tests.backend.fake_server import api_of, tidily
 from tests.delivery import hasten
 from tests.delivery.outbox import ROOT, Logs, metric
-from tests.faults import Fault, lost, refuse, status
+from tests.exchanges import Exchange
+from tests.faults import Fault, lost, made, refuse, status
 from tests.proxy import Proxy
 from tests.serving import served
 from tests.synapse import make_job, metric_values
@@ -89,6 +92,14 @@ def bench(
         outbox = Outbox(tmp_path / "outbox.db", job)
         Logs(outbox).log(*map(metric, range(RECORDS)))
         yield Bench(home, proxy, job, outbox)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Nobody else can write there."""
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
 
 
 @KEYS
@@ -180,21 +191,58 @@ def test_the_order_is_kept_when_a_letter_has_to_be_split(bench: Bench) -> None:
     assert bench.arrived() == [*range(RECORDS)]
 
 
+def test_the_order_is_kept_when_what_a_killed_process_had_is_split(bench: Bench) -> None:
+    for _ in range(2):  # one that is sent, one that was taken while it was
+        bench.outbox.take_letter(MOST, 1_000_000, 0)
+    sender = bench.sender()
+    sender.step()  # the greeting
+    bench.proxy.script(status(413).on("POST"))
+    bench.send_all(sender)
+    assert bench.arrived() == [*range(RECORDS)]
+
+
+def test_nothing_is_taken_ahead_that_a_process_after_a_crash_could_not_repeat(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letters_module, "KEY_S", 0.0)
+    bench.send(bench.sender(), 2)
+    assert bench.outbox.letters_under_way() == []
+
+
+@pytest.mark.parametrize("strip_keys", [True], ids=["without keys"])
+def test_what_became_of_a_request_is_noted_at_the_end_if_it_could_not_be_before(
+    bench: Bench,
+) -> None:
+    def refuse_with_the_disk(it: Exchange) -> None:
+        it.read()
+        stack.enter_context(locked(bench.outbox.path))
+        it.send(made(503))
+
+    sender = bench.sender()
+    with ExitStack() as stack:
+        bench.proxy.script(None, Fault("the disk, too", refuse_with_the_disk))
+        with pytest.raises(StorageError):
+            bench.send(sender, 1)
+    assert len(bench.outbox.letters_under_way()) == 1
+    sender.close()
+    assert bench.outbox.letters_under_way() == []
+    bench.send_all(bench.sender())
+    assert bench.arrived() == [*range(RECORDS)]
+
+
 def test_what_cannot_be_noted_now_is_noted_later_and_not_sent_again(bench: Bench) -> None:
     sender = bench.sender()
     bench.send(sender, 2)
     posts = bench.posts()
-    other = sqlite3.connect(bench.outbox.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
     failures = 0
-    for _ in range(6):
-        try:
-            sender.step()
-        except StorageError:
-            failures += 1
+    with locked(bench.outbox.path):
+        for _ in range(6):
+            try:
+                sender.step()
+            except StorageError:
+                failures += 1
     assert failures
     assert bench.posts() <= posts + 1  # the one that was taken already
-    other.close()
     bench.send_all(sender)
     assert bench.arrived() == [*range(RECORDS)]
     assert bench.posts() == RECORDS / MOST

@@ -75,7 +75,7 @@ class ChunkBody:
 class FollowedBody:
     """A body, and what is done when it is sent.
 
-    HTTP's client asks for more after it has sent the body, which is when the server has it whole.
+    The HTTP client asks for more when it has written the body: all that is left to do is to wait.
 
     Args:
         content: The body; the request's ``Content-Length`` must tell its length.

@@ -62,9 +62,9 @@ class HttpApi:
         Args:
             entries: The entry, or the list.
             key: The idempotency key.
-            meanwhile: Called when all is sent, before the answer is waited for: what it does takes
-                no time while the server works. With redirects it is called for each request, and
-                not at all if there is no connection. What it raises ends the call.
+            meanwhile: Called when all is written, before the answer is waited for: what it does
+                takes no time while the server works. With redirects it is called for each request,
+                and not at all for one that cannot be written. What it raises ends the call.
         """
         return self._write(
             "POST", "/logs/", entries, key, is_answer_needed=False, meanwhile=meanwhile

@@ -78,7 +78,7 @@ class Departures(OutboxStore):
         return letter
 
     def letters_under_way(self) -> list[Letter]:
-        """What another holder had sent when it ended, and was never confirmed."""
+        """What another holder had taken when it ended, and has not noted as confirmed."""
         with self._read() as db, at_one_moment(db):
             query = f"SELECT id, body, time FROM entries WHERE {IN_RANGE} ORDER BY id"
             letters = db.execute("SELECT key, first, last FROM letters ORDER BY first").fetchall()
