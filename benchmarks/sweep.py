@@ -1,7 +1,8 @@
 """Real sweeps without a callback and with ours, wherever it logs to.
 
 Only ``fit()`` is compared: what comes after it, until all has arrived, is told beside it. How much
-the machine varies is told by the sweep without a callback, against the one two sweeps before it.
+the machine varies is told by the sweep without a callback, against the one two sweeps before it;
+what we take of it, whatever it does meanwhile, by what our threads worked and our hooks waited.
 """
 
 import itertools
@@ -49,10 +50,13 @@ def compared(
         times = ratio(*([each.seconds for each in arm] for arm in zip(*fits, strict=True)))
         cpu = ratio(*([each.cpu_s for each in arm] for arm in zip(*fits, strict=True)))
         after_s = statistics.median(mine.after_s for mine, _ in fits)
+        threads = statistics.median(mine.threads_s / mine.seconds for mine, _ in fits)
+        hooks = statistics.median(mine.hooks_s / mine.seconds for mine, _ in fits)
         rows.append(
             Row(
                 f"{title}: ours, {where}",
-                f"{times} times, CPU {cpu.median:.3f}; {after_s:.1f} s at the end",
+                f"{times} times, CPU {cpu.median:.3f}; {after_s:.1f} s at the end; our threads "
+                f"worked {threads:.1%} of the time, Tune's loop was in our hooks {hooks:.1%}",
                 f"{MAX_RATIO} times",
                 times.median <= MAX_RATIO,
             )

@@ -13,6 +13,7 @@ from ray import tune
 
 import ray_synapse
 from benchmarks.measuring import Row, ratio
+from benchmarks.ourselves import Ourselves
 from benchmarks.servers import refusing_url, slow_server
 from ray_synapse.backend.local import LocalBackend
 from tests.synapse import make_job
@@ -87,14 +88,19 @@ class Fit(NamedTuple):
         seconds: How long it took.
         cpu_s: What all processes of the machine worked in that time, in seconds; 0 if not known.
         after_s: How long it took after that until all that it logged had arrived.
+        threads_s: What our threads worked within it.
+        hooks_s: How long Tune's loop was in our hooks.
     """
 
     seconds: float
     cpu_s: float
     after_s: float = 0.0
+    threads_s: float = 0.0
+    hooks_s: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.seconds:.2f} s, CPU {self.cpu_s:.2f} s, and {self.after_s:.2f} s at the end"
+        ours = f"ours {self.threads_s:.2f} s and {self.hooks_s:.2f} s in hooks"
+        return f"{self.seconds:.2f} s, CPU {self.cpu_s:.2f} s, {ours}, {self.after_s:.2f} s after"
 
 
 def against_itself(what: str, bases: Sequence[Sequence[Fit]]) -> list[Row]:
@@ -147,13 +153,17 @@ class Place:
     def fit(self, sweep: Sweep, folder: Path, name: str, *more: Any) -> Fit:
         """Run a sweep that logs here; every record and the whole table must arrive."""
         run = self._run(name)
-        grid, took = fit(sweep, folder, name, [*more, ray_synapse.SynapseLoggerCallback(run)])
+        ourselves = Ourselves()
+        with ourselves.watched():
+            grid, took = fit(sweep, folder, name, [*more, ourselves.callback(run)])
         begin = time.perf_counter()
         with run:
             ray_synapse.finish(run, grid)
         after_s = time.perf_counter() - begin
         self._check(run, sweep)
-        return took._replace(after_s=after_s)
+        return took._replace(
+            after_s=after_s, threads_s=ourselves.threads_s, hooks_s=ourselves.hooks_s
+        )
 
     def _run(self, name: str) -> Any:
         if self._url is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from math import isfinite
 from typing import Any
 
@@ -213,8 +213,9 @@ class Table:
         """
         columns, width = self.columns.metrics, len(self.columns.hyperparameters)
         numbers = number_texts([row.metrics.get(name) for row in rows for name in columns])
-        for index, row in enumerate(rows):
-            metrics = ",".join(numbers[index * len(columns) : (index + 1) * len(columns)])
+        of_rows = zip(*[iter(numbers)] * len(columns), strict=True)  # so many at a time
+        each = map(",".join, of_rows) if columns else repeat("")
+        for row, metrics in zip(rows, each, strict=False):
             if row.width < width:  # what came later is another trial's
                 missing = ["null"] * (width - row.width)
                 row.cells = ",".join([row.cells, *missing] if row.width else missing)
