@@ -27,6 +27,7 @@ def main(pairs: int) -> list[Row]:
     trials = [a_trial(number) for number in range(TRIALS)]
     made: dict[str, list[float]] = {NEW: [], AGAIN: []}
     looked: list[float] = []
+    dumped: list[float] = []
     text = ""
     for index in range(max(pairs, TIMES)):
         ledger = Ledger("score", None)
@@ -46,12 +47,17 @@ def main(pairs: int) -> list[Row]:
             found.append((time.perf_counter() - then) * 1e3)
             looked.append((then - began) * 1e3)
             check(text, trials)
+            whole = json.loads(text)
+            began = time.perf_counter()
+            json.dumps(whole)
+            dumped.append((time.perf_counter() - began) * 1e3)
         tell(", ".join(f"{found[-1]:.1f} ms" for found in made.values()))
     what = f"{TRIALS:,} trials x 6 hyperparameters x 4 metrics, {len(text) / 1e6:.1f} MB of JSON"
     rows = [
         Row(f"{what}, {when}", times(found), f"{MAX_MS} ms", statistics.median(found) < MAX_MS)
         for when, found in made.items()
     ]
+    rows.append(Row("the same by json.dumps, from objects that are there", times(dumped)))
     rows.append(Row("before it, the look at Tune's trials, and for the best", times(looked)))
     share = share_of_a_sweep()
     return [*rows, Row("of a sweep's time, after the first", f"{share:.2%}", "1 %", share < 0.01)]

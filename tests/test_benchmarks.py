@@ -27,7 +27,7 @@ def test_a_benchmark_prints_the_machine_and_a_table():
     machine, empty, head, line, *rows = done.stdout.splitlines()
     assert re.fullmatch(r"\d+ cores \(.+\), \d+ GiB, \w+, Python [\d.]+, Ray [\d.]+", machine)
     assert (empty, head.count("|"), set(line)) == ("", 5, set("| -"))
-    assert len(rows) == 4
+    assert len(rows) == 5
     for row in rows:
         assert re.fullmatch(r"\| table \| .+ \| .+ \| .* \|", row)
 

@@ -23,7 +23,9 @@ from ray_synapse.tuning.story import number_of
 from ray_synapse.tuning.waiting import Waiting
 
 MAX_EVENTS = 10_000  # a minute of a very busy sweep; the table itself recovers from Tune's trials
-GATHER_S = 0.1  # between two looks at the events: each look takes Tune's loop a little time
+GATHER_S = 0.1  # between two turns of the thread, each of which takes Tune's loop a little time
+MAX_GATHER_S = 0.5  # likewise on a busy machine; what comes in it is lost if the process is killed
+REST = 30  # times as long as a turn took, which is longer where there is no CPU to spare
 GATHER_RESULTS = 100  # sent together: a call of the relay takes about so many
 MIN_INTERVAL_S = 1.0  # between two tables: nobody reads faster
 MAX_SHARE = 0.005  # of the time may go into tables: 1 % with the first one, which comes at once
@@ -146,13 +148,14 @@ class Recorder:
         while True:
             self._wake.wait(MIN_INTERVAL_S)
             self._wake.clear()
-            stopping = self._stopping
+            stopping, began = self._stopping, time.perf_counter()
             with self._harmless():
                 self._turn(stopping)
             if stopping:
                 self._bar.leave()
                 return
-            self._stop_told.wait(GATHER_S)
+            took = time.perf_counter() - began
+            self._stop_told.wait(min(max(GATHER_S, REST * took), MAX_GATHER_S))
 
     @staticmethod
     @contextmanager
