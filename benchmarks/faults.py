@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import ray_synapse
-from benchmarks.measuring import Row, beside, home, ratio
-from benchmarks.sweeps import Fit, Sweep, against_itself, fit, idles, start_ray
+from benchmarks.measuring import Row, beside, home
+from benchmarks.sweeps import Fit, Sweep, against_itself, fit, idles, start_ray, times_of
 from tests import faults
 from tests.proxy import Proxy
 from tests.serving import served
@@ -57,6 +57,6 @@ def main(pairs: int) -> list[Row]:
         f"idle functions, {SWEEP.trials} x {SWEEP.reports}: without a callback", bases
     )
     for fault, fits in found.items():
-        times = ratio(*([each.seconds for each in arm] for arm in zip(*fits, strict=True)))
+        times = times_of(fits)
         rows.append(Row(f"the server {fault}", f"{times} times"))
     return rows

@@ -7,9 +7,9 @@ import statistics
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 from ray.air.integrations.wandb import WandbLoggerCallback
 
-from benchmarks.measuring import Row, beside, home, ratio, tell
+from benchmarks.measuring import Row, beside, home, tell
 from benchmarks.processes import most
-from benchmarks.sweeps import Fit, Place, Sweep, against_itself, fit, start_ray, works
+from benchmarks.sweeps import Fit, Place, Sweep, against_itself, fit, start_ray, times_of, works
 
 SWEEP = Sweep(works, 16, 20, True)
 OURS = "ours, embedded"
@@ -47,7 +47,7 @@ def main(pairs: int) -> list[Row]:
         found, bases = beside(arm, arms, pairs)
     rows = against_itself("functions, 16 x 20: without a callback", bases)
     for name, fits in found.items():
-        times = ratio(*([each.seconds for each in arm] for arm in zip(*fits, strict=True)))
+        times = times_of(fits)
         text = f"{times} times; {processes[name]} more processes"
         if name == OURS:
             after_s = statistics.median(mine.after_s for mine, _ in fits)

@@ -12,7 +12,17 @@ from pathlib import Path
 
 from benchmarks.measuring import Row, beside, home, ratio, tell
 from benchmarks.processes import most
-from benchmarks.sweeps import SWEEPS, Fit, Place, Sweep, against_itself, fit, places, start_ray
+from benchmarks.sweeps import (
+    SWEEPS,
+    Fit,
+    Place,
+    Sweep,
+    against_itself,
+    fit,
+    places,
+    start_ray,
+    times_of,
+)
 
 MAX_RATIO = 1.02
 
@@ -47,8 +57,8 @@ def compared(
     found, bases = beside(without, arms, pairs)
     rows = against_itself(f"{title}: without a callback", bases)
     for where, fits in found.items():
-        times = ratio(*([each.seconds for each in arm] for arm in zip(*fits, strict=True)))
-        cpu = ratio(*([each.cpu_s for each in arm] for arm in zip(*fits, strict=True)))
+        times = times_of(fits)
+        cpu = ratio([mine.cpu_s for mine, _ in fits], [base.cpu_s for _, base in fits])
         after_s = statistics.median(mine.after_s for mine, _ in fits)
         threads = statistics.median(mine.threads_s / mine.seconds for mine, _ in fits)
         hooks = statistics.median(mine.hooks_s / mine.seconds for mine, _ in fits)

@@ -12,7 +12,7 @@ import ray
 from ray import tune
 
 import ray_synapse
-from benchmarks.measuring import Row, ratio
+from benchmarks.measuring import Ratio, Row, ratio
 from benchmarks.ourselves import Ourselves
 from benchmarks.servers import refusing_url, slow_server
 from ray_synapse.backend.local import LocalBackend
@@ -101,6 +101,11 @@ class Fit(NamedTuple):
     def __str__(self) -> str:
         ours = f"ours {self.threads_s:.2f} s and {self.hooks_s:.2f} s in hooks"
         return f"{self.seconds:.2f} s, CPU {self.cpu_s:.2f} s, {ours}, {self.after_s:.2f} s after"
+
+
+def times_of(fits: Sequence[tuple[Fit, Fit]]) -> Ratio:
+    """How many times as long each took as the one beside it."""
+    return ratio([mine.seconds for mine, _ in fits], [base.seconds for _, base in fits])
 
 
 def against_itself(what: str, bases: Sequence[Sequence[Fit]]) -> list[Row]:
